@@ -1,0 +1,48 @@
+import type { Assurance, Piece } from '../verify/piece.js'
+import type { Bytes, PieceSpace } from '../space/space.js'
+
+/** The bounded piece store on disk; the reader and the seeder need just this of it. */
+export interface PieceStore {
+  /** The cached pieces of `space`. Cheap; does no I/O until it is used. Close it when done. */
+  open(space: PieceSpace): CachedSpace
+  usage(): Promise<CacheUsage>
+  close(): Promise<void>
+}
+
+export interface CacheUsage {
+  /** Bytes on disk that count against the bound: piece data and indexes. */
+  readonly usedBytes: Bytes
+  readonly limitBytes: Bytes
+  readonly spaces: number
+  readonly pieces: number
+}
+
+export interface CachedSpace {
+  readonly space: PieceSpace
+  /** What the index says; the bytes may still turn out to be damaged or evicted when they are read. */
+  has(index: number): boolean
+  /**
+   * Copies bytes `[start, end)` of piece `index` into `into` without waiting, if that is possible: `hit` (done and
+   * their checksum was right), `miss` (not there, or damaged and now forgotten), `later` (use {@link read}: the disk
+   * has been slow). `into` is at least `end - start` long; after anything but `hit` its content is undefined.
+   */
+  readSync(index: number, start: Bytes, end: Bytes, into: Uint8Array): 'hit' | 'miss' | 'later'
+  /** Bytes `[start, end)` of piece `index` with the right checksum, or undefined when absent or damaged. */
+  read(index: number, start: Bytes, end: Bytes): Promise<Uint8Array | undefined>
+  /** Stores a piece. False when it could not be kept (disk full, no permission, bound too small): never throws. */
+  put(piece: Piece): Promise<boolean>
+  summary(): CachedSummary
+  /** Cached bytes of `[start, end)` of the space, counting only present pieces. */
+  cachedIn(start: Bytes, end: Bytes): Bytes
+  /** Remembers that all pieces there now were checked together against the whole content's hash. */
+  markWhole(): Promise<void>
+  /** Forgets every piece, on disk too: what is there was shown to be wrong. */
+  drop(): Promise<void>
+  close(): void
+}
+
+export interface CachedSummary {
+  readonly cachedBytes: Bytes
+  readonly complete: boolean
+  readonly assurance: Assurance
+}

@@ -1,0 +1,34 @@
+import type { Entry, Node } from '../tree/tree.js'
+import type { Bytes } from '../space/space.js'
+import type { Content } from './content.js'
+
+/** What a mount, a gateway or a command sees: names and open files. Knows nothing of FUSE. */
+export interface Volume {
+  lookup(path: string, signal: AbortSignal): Node<Content> | undefined | Promise<Node<Content> | undefined>
+  list(path: string, signal: AbortSignal): Promise<readonly Entry<Content>[]>
+  /** Opens the content of a file node; may ask a source for the size (a key without one), within the signal. */
+  open(node: Node<Content>, path: string, signal: AbortSignal): Promise<OpenFile>
+  /** The extended attributes of a file, by name (`user.annexfs.key`…). Never waits for the network. */
+  attributes(node: Node<Content>): Promise<ReadonlyMap<string, string>>
+  /** Bytes and files for statfs; never waits for the network. */
+  capacity(): Promise<Capacity>
+  close(): Promise<void>
+}
+
+export interface Capacity {
+  readonly totalBytes: Bytes
+  readonly freeBytes: Bytes
+}
+
+export interface OpenFile {
+  /** Equal ids mean equal bytes; another id under the same path means that its content has changed. */
+  readonly contentId: string
+  readonly size: Bytes
+  /**
+   * Reads up to `length` bytes at `offset`; short only at end of file. Either fills `into` now and returns the count,
+   * or promises the bytes (and then leaves `into` alone: a FUSE buffer must not be written to later).
+   * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, CORRUPT, FORBIDDEN, ABORTED.
+   */
+  read(offset: Bytes, length: Bytes, into: Uint8Array, signal?: AbortSignal): number | Promise<Uint8Array>
+  close(): void
+}

@@ -1,0 +1,59 @@
+/** What every layer may log to. `fields` are short facts; never secrets. */
+export interface Log {
+  debug(message: string, fields?: LogFields): void
+  info(message: string, fields?: LogFields): void
+  warn(message: string, fields?: LogFields): void
+  error(message: string, fields?: LogFields): void
+}
+
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
+export const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
+
+/**
+ * A log of one line an event, for a terminal or a journal: `annexfs: warn: message (field=value)`.
+ * Control characters in messages and values (names come from hostile input) are escaped.
+ */
+export function textLog(level: LogLevel, write: (line: string) => void): Log {
+  const least = LOG_LEVELS.indexOf(level)
+  const at =
+    (own: LogLevel) =>
+    (message: string, fields: LogFields = {}): void => {
+      if (LOG_LEVELS.indexOf(own) < least) return
+      const facts = Object.entries(fields)
+        .filter(([, value]) => value !== undefined)
+        .map(([name, value]) => `${name}=${printable(String(value))}`)
+        .join(' ')
+      const prefix = own === 'info' ? '' : `${own}: `
+      write(`annexfs: ${prefix}${printable(message)}${facts === '' ? '' : ` (${facts})`}\n`)
+    }
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+/** A log that keeps nothing. */
+export const silentLog: Log = textLog('silent', () => undefined)
+
+/** `text` with control characters (and so terminal escapes and newlines) shown as `\xNN`. */
+export function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- these are just the characters that must not reach a terminal
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (character) => {
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`
+  })
+}
+
+/** A log line at most once per `interval` for the same text, so that one bad remote cannot fill a disk with log. */
+export function rateLimited(log: Log, interval: number): Log {
+  const last = new Map<string, number>()
+  const gate =
+    (level: 'debug' | 'info' | 'warn' | 'error') =>
+    (message: string, fields?: LogFields): void => {
+      const now = Date.now()
+      const previous = last.get(message)
+      if (previous !== undefined && now - previous < interval && now >= previous) return
+      if (last.size >= 1000) last.clear()
+      last.set(message, now)
+      log[level](message, fields)
+    }
+  return { debug: gate('debug'), info: gate('info'), warn: gate('warn'), error: gate('error') }
+}
