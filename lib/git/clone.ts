@@ -1,0 +1,97 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { AnnexfsError, isAnnexfsError, reasonOf, systemCode } from '../errors.js'
+import type { Log } from '../log/log.js'
+import { CLONE_PROTOCOLS, parseCloneUrl, type CloneUrl } from './clone-url.js'
+import { runGit } from './process.js'
+
+/** Longest time that bringing an existing clone up to date may hold up a mount, in milliseconds. */
+const FETCH_TIMEOUT = 120_000
+
+/** Age at which an unfinished clone was surely left behind by a process that died, in milliseconds. */
+const LEFT_BEHIND = 24 * 60 * 60 * 1000
+
+/** A transfer that gives less than 1,000 bytes a second for this many seconds is given up. */
+const SLOW: readonly (readonly [string, string])[] = [
+  ['http.lowSpeedLimit', '1000'],
+  ['http.lowSpeedTime', '30'],
+]
+
+/**
+ * A bare clone of `url` (all branches, no annexed content) below `cacheDir`, made at the first call and brought up to
+ * date by later ones; when that fails, with a warning, the clone as it is. Safe to call from several processes at once:
+ * a clone is made beside its place and renamed into it.
+ * @returns the folder of the clone.
+ * @throws AnnexfsError INVALID for a URL that is refused, UNAVAILABLE when it cannot be cloned, ABORTED.
+ */
+export async function cloneForMount(url: string, cacheDir: string, log: Log, signal: AbortSignal): Promise<string> {
+  const from = parseCloneUrl(url)
+  const clones = join(cacheDir, 'clones')
+  await mkdir(clones, { recursive: true, mode: 0o700 })
+  await chmod(clones, 0o700)
+  const folder = join(clones, createHash('sha256').update(url).digest('hex'))
+  if (await exists(folder)) {
+    await update(from, folder, log, signal)
+    return folder
+  }
+  await removeLeftBehind(clones)
+  log.info('cloning the repository', { url: from.shown })
+  const temporary = join(clones, `.new-${process.pid}-${randomBytes(6).toString('hex')}`)
+  try {
+    await git(from, ['clone', '--quiet', '--bare', '--no-tags', '--template=', '--', from.url, temporary], signal)
+    await chmod(temporary, 0o700)
+    await rename(temporary, folder)
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true })
+    const code = systemCode(error)
+    // Another process was faster: its clone is as good.
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return folder
+    if (isAnnexfsError(error, 'ABORTED')) throw error
+    throw new AnnexfsError('UNAVAILABLE', `cannot clone ${from.shown}: ${from.redact(reasonOf(error))}`)
+  }
+  return folder
+}
+
+async function update(from: CloneUrl, folder: string, log: Log, signal: AbortSignal): Promise<void> {
+  try {
+    const args = ['fetch', '--quiet', '--prune', '--no-tags', '--no-write-fetch-head', '--', from.url]
+    await git(from, [...args, '+refs/heads/*:refs/heads/*'], signal, folder)
+  } catch (error) {
+    if (isAnnexfsError(error, 'ABORTED')) throw error
+    log.warn('the clone cannot be brought up to date; it is mounted as it is', {
+      url: from.shown,
+      reason: from.redact(reasonOf(error)),
+    })
+  }
+}
+
+async function git(from: CloneUrl, args: readonly string[], signal: AbortSignal, gitDir?: string): Promise<void> {
+  await runGit(args, {
+    protocols: CLONE_PROTOCOLS,
+    settings: [...SLOW, ...from.settings],
+    maxOutput: 1024 * 1024,
+    signal,
+    ...(gitDir === undefined ? {} : { gitDir, timeout: FETCH_TIMEOUT }),
+  })
+}
+
+async function exists(folder: string): Promise<boolean> {
+  return stat(join(folder, 'HEAD')).then(
+    () => true,
+    (error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return false
+      throw new AnnexfsError('SYSTEM', `cannot look into ${folder}: ${reasonOf(error)}`, { cause: error })
+    },
+  )
+}
+
+async function removeLeftBehind(clones: string): Promise<void> {
+  for (const name of await readdir(clones)) {
+    if (!name.startsWith('.new-')) continue
+    const path = join(clones, name)
+    const status = await stat(path).catch(() => undefined)
+    if (status !== undefined && Date.now() - status.mtimeMs > LEFT_BEHIND)
+      await rm(path, { recursive: true, force: true })
+  }
+}
