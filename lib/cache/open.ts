@@ -1,0 +1,280 @@
+import { rateLimited, type Log } from '../log/log.js'
+import type { Bytes, Milliseconds, PieceSpace } from '../space/space.js'
+import type { Piece } from '../verify/piece.js'
+import { prepareFolder } from './folder.js'
+import { geometryOf } from './format.js'
+import { countCache } from './inspect.js'
+import { MemoryTier } from './memory.js'
+import { Quota } from './quota.js'
+import { ResidentFiles } from './resident-files.js'
+import { ResidentSpace, type Host } from './resident-space.js'
+import type { SpaceFiles } from './space-files.js'
+import type { CachedSpace, CachedSummary, CacheUsage, PieceStore } from './store.js'
+import { Trouble } from './trouble.js'
+
+export interface PieceStoreOptions {
+  readonly folder: string
+  /** The bound for pieces and their indexes on disk; shared by all processes that use the folder. */
+  readonly limitBytes: Bytes
+  /** The disk keeps at least so many bytes free, as far as it is for us. */
+  readonly minFreeBytes: Bytes
+  readonly log: Log
+  /** The bound of the memory tier, 64 MiB unless told; 0 for none. */
+  readonly memoryBytes?: Bytes
+}
+
+const DEFAULT_MEMORY: Bytes = 64 * 1_048_576
+const TICK: Milliseconds = 1000
+/** Spaces that nobody has open are remembered, up to so many, as they are likely to be opened again. */
+const MOST_RESIDENT = 1024
+/** Two synchronous reads within a second that took longer than this (one may be a busy processor's doing)… */
+const SLOW: Milliseconds = 2
+const SLOW_WITHIN: Milliseconds = 1000
+/** …or one that took longer than this mean that the disk is not answering from memory… */
+const VERY_SLOW: Milliseconds = 20
+/** …and reads are then asynchronous for so long, longer each time that it turns out to be still so. */
+const SLOW_FOR: Milliseconds = 250
+const SLOW_FOR_MOST: Milliseconds = 2000
+
+/**
+ * Opens (or makes) the cache in `folder`.
+ * @throws AnnexfsError INVALID when the folder is not empty and not a cache, or another user's; SYSTEM when it cannot be
+ * made or looked at. After that nothing throws: disk trouble only means that pieces are not cached.
+ */
+export async function openPieceStore(options: PieceStoreOptions): Promise<PieceStore> {
+  prepareFolder(options.folder)
+  return Promise.resolve(new DiskPieceStore(options))
+}
+
+class DiskPieceStore implements PieceStore, Host {
+  readonly memory: MemoryTier
+  readonly quota: Quota
+  readonly trouble: Trouble
+  readonly #files: ResidentFiles
+  readonly #options: PieceStoreOptions
+  readonly #damageLog: Log
+  readonly #spaces = new Map<string, ResidentSpace>()
+  readonly #ticker: NodeJS.Timeout
+  #ticking: Promise<void> = Promise.resolve()
+  #serials = 0
+  #slowUntil: Milliseconds = -Infinity
+  #slowAt: Milliseconds = -Infinity
+  #slowFor: Milliseconds = SLOW_FOR
+  #active = false
+  closed = false
+
+  constructor(options: PieceStoreOptions) {
+    const { folder: root, log, limitBytes, minFreeBytes } = options
+    this.#options = options
+    this.#damageLog = rateLimited(log, TICK)
+    this.memory = new MemoryTier(options.memoryBytes ?? DEFAULT_MEMORY)
+    this.trouble = new Trouble(log)
+    this.quota = new Quota({ root, limitBytes, minFreeBytes, log, resident: (name) => this.#spaces.get(name) })
+    this.#files = new ResidentFiles(root, log, () => {
+      this.quota.reset()
+    })
+    this.#ticker = setInterval(() => {
+      if (this.#active) this.#ticking = this.#tick()
+    }, TICK)
+    this.#ticker.unref()
+  }
+
+  open(space: PieceSpace): CachedSpace {
+    const geometry = geometryOf(space)
+    if (geometry === undefined || this.closed) return new UncachedSpace(space)
+    // Spaces of one id are equal, but for what a hostile or mistaken caller says of them.
+    let resident = this.#spaces.get(geometry.name)
+    if (resident !== undefined && resident.geometry.seed !== geometry.seed) return new UncachedSpace(space)
+    resident ??= new ResidentSpace(geometry, this.#serials++, this)
+    this.#spaces.delete(geometry.name)
+    this.#spaces.set(geometry.name, resident)
+    resident.users++
+    if (this.#spaces.size > MOST_RESIDENT) this.#leaveIdle()
+    return new OpenSpace(space, resident)
+  }
+
+  #leaveIdle(): void {
+    let excess = this.#spaces.size - MOST_RESIDENT
+    for (const [name, space] of this.#spaces) {
+      if (excess <= 0) return
+      if (!space.idle || space.hasTimes) continue
+      this.#files.drop(space)
+      this.memory.drop(space.serial)
+      this.#spaces.delete(name)
+      excess--
+    }
+  }
+
+  async usage(): Promise<CacheUsage> {
+    return { ...(await countCache(this.#options.folder)), limitBytes: this.#options.limitBytes }
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    clearInterval(this.#ticker)
+    await this.#ticking
+    await Promise.all([...this.#spaces.values()].map((space) => space.settled()))
+    await this.quota.close()
+    for (const space of this.#spaces.values()) await space.flushTimes()
+    this.#files.dropAll()
+    this.memory.clear()
+  }
+
+  async #tick(): Promise<void> {
+    this.#active = false
+    await this.#ticking
+    if (this.closed) return
+    try {
+      this.#files.checkRoot()
+      this.quota.settle()
+    } catch (error) {
+      this.trouble.writing('look at the cache folder', error)
+    }
+    for (const space of this.#spaces.values()) await space.flushTimes()
+    this.#sweep()
+  }
+
+  #sweep(): void {
+    try {
+      this.#files.sweep()
+    } catch (error) {
+      this.trouble.reading('look at open files', error)
+      this.#files.dropAll()
+    }
+  }
+
+  // Host: what the spaces ask.
+
+  files(space: ResidentSpace, mode: 'read' | 'create'): SpaceFiles | undefined {
+    this.#active = true
+    return this.#files.of(space, mode)
+  }
+
+  pin(space: ResidentSpace): () => void {
+    return this.#files.pin(space)
+  }
+
+  distrust(space: ResidentSpace): void {
+    this.#files.drop(space)
+    try {
+      this.#files.checkRoot()
+    } catch (error) {
+      this.trouble.writing('look at the cache folder', error)
+    }
+  }
+
+  get diskIsSlow(): boolean {
+    return performance.now() < this.#slowUntil
+  }
+
+  tookLong(duration: Milliseconds): void {
+    if (duration <= SLOW) return
+    const now = performance.now()
+    const suspected = now - this.#slowAt < SLOW_WITHIN
+    this.#slowAt = now
+    if (!suspected && duration <= VERY_SLOW) return
+    const again = now - this.#slowUntil < SLOW_WITHIN
+    this.#slowFor = again ? Math.min(this.#slowFor * 2, SLOW_FOR_MOST) : SLOW_FOR
+    this.#slowUntil = now + this.#slowFor
+  }
+
+  forgot(space: ResidentSpace, index: number): void {
+    this.#damageLog.debug('a cached piece was damaged and is forgotten', { space: space.geometry.id, piece: index })
+  }
+}
+
+/** One caller's view of a space. */
+class OpenSpace implements CachedSpace {
+  #open = true
+
+  constructor(
+    readonly space: PieceSpace,
+    readonly resident: ResidentSpace,
+  ) {}
+
+  has(index: number): boolean {
+    return this.#usable && this.resident.has(index)
+  }
+
+  readSync(index: number, start: Bytes, end: Bytes, into: Uint8Array): 'hit' | 'miss' | 'later' {
+    return this.#usable ? this.resident.readSync(index, start, end, into) : 'miss'
+  }
+
+  async read(index: number, start: Bytes, end: Bytes): Promise<Uint8Array | undefined> {
+    return this.#usable ? this.resident.read(index, start, end) : undefined
+  }
+
+  async put(piece: Piece): Promise<boolean> {
+    return this.#usable && piece.space.id === this.space.id && this.resident.put(piece)
+  }
+
+  summary(): CachedSummary {
+    return this.#usable ? this.resident.summary() : NOTHING
+  }
+
+  cachedIn(start: Bytes, end: Bytes): Bytes {
+    return this.#usable ? this.resident.cachedIn(start, end) : 0
+  }
+
+  async markWhole(): Promise<void> {
+    if (this.#usable) await this.resident.markWhole()
+  }
+
+  async drop(): Promise<void> {
+    if (this.#usable) await this.resident.drop()
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    this.resident.left()
+  }
+
+  get #usable(): boolean {
+    return this.#open && !this.resident.host.closed
+  }
+}
+
+const NOTHING: CachedSummary = { cachedBytes: 0, complete: false, assurance: 'none' }
+
+/** A space that cannot be cached (empty, absurdly many pieces): everything is a miss. */
+class UncachedSpace implements CachedSpace {
+  constructor(readonly space: PieceSpace) {}
+
+  has(): boolean {
+    return false
+  }
+
+  readSync(): 'miss' {
+    return 'miss'
+  }
+
+  async read(): Promise<undefined> {
+    return Promise.resolve(undefined)
+  }
+
+  async put(): Promise<boolean> {
+    return Promise.resolve(false)
+  }
+
+  summary(): CachedSummary {
+    return NOTHING
+  }
+
+  cachedIn(): Bytes {
+    return 0
+  }
+
+  async markWhole(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  async drop(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  close(): void {
+    // It holds nothing.
+  }
+}

@@ -1,0 +1,206 @@
+import { closeSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { AnnexfsError } from '../errors.js'
+import type { Log } from '../log/log.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
+import { ClientFile, readNumber, writeNumber } from './clients.js'
+import { evict, type Resident } from './evict.js'
+import { EVICT_LOCK, isLinked, openFile } from './folder.js'
+import { native } from './native.js'
+import { allocatedBytes } from './walk.js'
+
+const MIB = 1_048_576
+/** Room is taken from the shared bound in slabs, so that most writes need no lock. */
+const LARGEST_SLAB = 16 * MIB
+const SLABS_AT_LEAST = 32
+/** From this bound on, evicting makes 5 % of it free at once; below, just what is needed. */
+const EVICT_AHEAD_FROM = 256 * MIB
+const LOCK_DEADLINE: Milliseconds = 10_000
+/** When there is no room to be had, this long passes before the disk is searched for some again. */
+const REFUSE_FOR: Milliseconds = 250
+const MOST_ROUNDS = 32
+
+export interface QuotaOptions {
+  readonly root: string
+  readonly limitBytes: Bytes
+  readonly minFreeBytes: Bytes
+  readonly log: Log
+  readonly resident: (name: string) => Resident | undefined
+}
+
+/**
+ * The bound that all processes on one cache folder share. `evict.lock` guards a counter: bytes on disk plus bytes that
+ * were granted. When it would pass the bound, its holder measures what is truly there and evicts.
+ *
+ * Lock order: the evict lock first, then a space's gate. So reserve before entering a gate.
+ */
+export class Quota {
+  readonly #options: QuotaOptions
+  readonly #slab: Bytes
+  #client: ClientFile
+  #lockFile: number | undefined
+  #outstanding: Bytes = 0
+  #refill: Promise<boolean> | undefined
+  #refusedUntil: Milliseconds = -Infinity
+  #closed = false
+  #replaced = false
+
+  constructor(options: QuotaOptions) {
+    this.#options = options
+    this.#client = new ClientFile(options.root)
+    this.#slab = Math.min(LARGEST_SLAB, Math.floor(options.limitBytes / SLABS_AT_LEAST))
+  }
+
+  /**
+   * Takes `bytes` of the bound, evicting for them when needed; false when they cannot be had.
+   * @throws system errors of the disk.
+   */
+  async reserve(bytes: Bytes): Promise<boolean> {
+    if (bytes > this.#options.limitBytes) return false
+    while (this.#outstanding < bytes) {
+      if (this.#closed || performance.now() < this.#refusedUntil) return false
+      const waiting = this.#refill
+      if (waiting !== undefined) {
+        await waiting
+        continue
+      }
+      this.#refill = this.#take(bytes)
+      try {
+        if (!(await this.#refill)) {
+          this.#refusedUntil = performance.now() + REFUSE_FOR
+          return false
+        }
+      } finally {
+        this.#refill = undefined
+      }
+    }
+    this.#outstanding -= bytes
+    return true
+  }
+
+  /** Gives back what was reserved and not used. */
+  giveBack(bytes: Bytes): void {
+    this.#outstanding += bytes
+  }
+
+  /** The disk turned out to be full: the next one who needs room evicts for it, whatever the counter says. */
+  async makeRoom(bytes: Bytes): Promise<void> {
+    if (this.#refill !== undefined) return
+    this.#refill = this.#locked(async () => {
+      await this.#evict(Math.max(bytes, this.#slab), await this.#client.others())
+      return true
+    })
+    try {
+      await this.#refill
+    } finally {
+      this.#refill = undefined
+    }
+  }
+
+  /** The folder was replaced: nothing of what was granted counts any more. */
+  reset(): void {
+    this.#outstanding = 0
+    this.#replaced = true
+  }
+
+  /** Writes down what is left of the grant; cheap, and nothing when unchanged. */
+  settle(): void {
+    this.#client.lower(this.#outstanding)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    try {
+      await this.#refill
+    } catch {
+      // Its own caller was told.
+    }
+    this.#client.close()
+    this.#dropLock()
+  }
+
+  async #take(need: Bytes): Promise<boolean> {
+    return this.#locked(async (lock) => {
+      const { limitBytes } = this.#options
+      let slab = Math.max(need, this.#slab)
+      let used = readNumber(lock)
+      if (used === undefined || used + slab > limitBytes || (await this.#floorLack(slab)) > 0) {
+        const others = await this.#client.others()
+        used = await this.#measure(others)
+        for (let round = 0; round < MOST_ROUNDS; round++) {
+          const lack = Math.max(used + slab - limitBytes, await this.#floorLack(slab))
+          if (lack <= 0) break
+          const ahead = limitBytes >= EVICT_AHEAD_FROM ? Math.floor(limitBytes / 20) : 0
+          if (!(await this.#evict(lack + ahead, others))) break
+          used = await this.#measure(others)
+        }
+        if (used + slab > limitBytes || (await this.#floorLack(slab)) > 0) slab = need
+        if (used + slab > limitBytes || (await this.#floorLack(slab)) > 0) {
+          writeNumber(lock, used)
+          return false
+        }
+      }
+      this.#client.write(this.#outstanding + slab)
+      writeNumber(lock, used + slab)
+      this.#outstanding += slab
+      return true
+    })
+  }
+
+  async #measure(others: Bytes): Promise<Bytes> {
+    return (await allocatedBytes(this.#options.root)) + others + this.#outstanding
+  }
+
+  async #evict(need: Bytes, inFlight: Bytes): Promise<boolean> {
+    const { root, log, resident } = this.#options
+    return evict({ root, need, inFlight, log, resident })
+  }
+
+  /** How many bytes must become free before `bytes` may be written, to keep the disk's floor. */
+  async #floorLack(bytes: Bytes): Promise<Bytes> {
+    const { root, minFreeBytes } = this.#options
+    if (minFreeBytes <= 0) return 0
+    const { bavail, bsize } = await statfs(root)
+    return minFreeBytes + bytes - bavail * bsize
+  }
+
+  async #locked(work: (lock: number) => Promise<boolean>): Promise<boolean> {
+    const lock = await this.#lock()
+    try {
+      return await work(lock)
+    } finally {
+      native.unlock(lock)
+    }
+  }
+
+  /** Polls rather than blocks: a thread that waits in the kernel could not be called back. */
+  async #lock(): Promise<number> {
+    if (this.#replaced) {
+      this.#replaced = false
+      this.#client.close()
+      this.#client = new ClientFile(this.#options.root)
+      this.#dropLock()
+    }
+    const deadline = performance.now() + LOCK_DEADLINE
+    for (let pause = 1; ; pause = Math.min(pause * 2, 32)) {
+      if (this.#lockFile !== undefined && !isLinked(this.#lockFile)) this.#dropLock()
+      this.#lockFile ??= openFile(join(this.#options.root, EVICT_LOCK), 'create')
+      const lock = this.#lockFile
+      if (native.tryLock(lock)) {
+        if (isLinked(lock)) return lock
+        native.unlock(lock)
+      } else if (performance.now() > deadline || this.#closed) {
+        throw new AnnexfsError('TIMED_OUT', `another process has held ${EVICT_LOCK} of the cache for too long`)
+      } else {
+        await sleep(pause)
+      }
+    }
+  }
+
+  #dropLock(): void {
+    if (this.#lockFile !== undefined) closeSync(this.#lockFile)
+    this.#lockFile = undefined
+  }
+}

@@ -1,0 +1,57 @@
+import { lstat, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemCode } from '../errors.js'
+import type { Bytes } from '../space/space.js'
+import { spaceFolder, SPACES } from './folder.js'
+
+/** So many files are looked at at once. */
+const TOGETHER = 16
+
+/** The names of all spaces in the cache folder (those that look like names of ours). */
+export async function* spaceNames(root: string): AsyncGenerator<string> {
+  for (const prefix of await names(join(root, SPACES))) {
+    if (!/^[0-9a-f]{2}$/.test(prefix)) continue
+    for (const name of await names(join(root, SPACES, prefix))) {
+      if (/^[0-9a-f]{64}$/.test(name) && name.startsWith(prefix)) yield name
+    }
+  }
+}
+
+async function names(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (error) {
+    if (isGone(error)) return []
+    throw error
+  }
+}
+
+/** True for errors that just say that somebody removed it meanwhile, or that it is no folder of ours. */
+export function isGone(error: unknown): boolean {
+  const code = systemCode(error)
+  return code === 'ENOENT' || code === 'ENOTDIR'
+}
+
+/** Bytes on disk that the spaces' files take now. */
+export async function allocatedBytes(root: string): Promise<Bytes> {
+  let total = 0
+  let batch: Promise<Bytes>[] = []
+  for await (const name of spaceNames(root)) {
+    const folder = spaceFolder(root, name)
+    batch.push(blocksOf(join(folder, 'index')), blocksOf(join(folder, 'data')))
+    if (batch.length < TOGETHER) continue
+    for (const bytes of await Promise.all(batch)) total += bytes
+    batch = []
+  }
+  for (const bytes of await Promise.all(batch)) total += bytes
+  return total
+}
+
+async function blocksOf(path: string): Promise<Bytes> {
+  try {
+    return (await lstat(path)).blocks * 512
+  } catch (error) {
+    if (isGone(error)) return 0
+    throw error
+  }
+}
