@@ -1,0 +1,324 @@
+import WebTorrent, { type SwarmTorrent } from 'webtorrent'
+import type { Wire } from 'bittorrent-protocol'
+import type { PieceStore } from '../cache/store.js'
+import { reasonOf } from '../errors.js'
+import type { Log } from '../log/log.js'
+import type { Bytes } from '../space/space.js'
+import type { AllowedAddresses } from './announce.js'
+import { Announcer } from './announcer.js'
+import type { AssemblyBudget } from './assembly-budget.js'
+import { Blame } from './blame.js'
+import { plainAddress } from './link.js'
+import type { ProcessOptions, ProcessStatus, ToParent, TorrentMessage } from './messages.js'
+import { LONGEST_METADATA } from './longest-metadata.js'
+import { exchangeMetadata, type MetadataMemory } from './metadata-exchange.js'
+import { joinAddress, ordinaryPeer, splitAddress } from './peer-address.js'
+import { Session } from './session.js'
+import { UploadAllowance } from './serving.js'
+import { guardWires } from './wire-guard.js'
+
+const TICK = 250
+const NAMED_PEERS_AGAIN = 3000
+const MEMORY_FOR_ASSEMBLIES: Bytes = 96 * 1024 * 1024
+/** Connections of one torrent; more of them cost more than they bring. */
+const MOST_A_TORRENT = 55
+/** Addresses that are remembered for one torrent, connected or not. */
+const MOST_KNOWN_PEERS = 500
+/** Asked of the policy at once, for peers with special addresses that strangers named. */
+const MOST_QUESTIONS = 50
+/** What we send most of is what others ask for; this is only for finding the size of a torrent by DHT and the like. */
+const UNKNOWN_SIZE = 16 * 1024
+const MOST_NODES = 20
+
+export interface HostOptions {
+  readonly options: ProcessOptions
+  readonly store: PieceStore
+  readonly send: (message: ToParent) => void
+  readonly allowed: AllowedAddresses
+  readonly log: Log
+}
+
+/** webtorrent's client, and the torrents that are active in it. Lives in the swarm's own process. */
+export class Host {
+  readonly #client: WebTorrent
+  readonly #blame: Blame
+  readonly #budget: AssemblyBudget = { used: 0, most: MEMORY_FOR_ASSEMBLIES }
+  readonly #metadataMemory: MetadataMemory = { used: 0, most: 2 * LONGEST_METADATA }
+  readonly #allowance: UploadAllowance
+  readonly #sessions = new Map<string, Session>()
+  readonly #resolving = new Map<number, { readonly torrent: SwarmTorrent; readonly announcer: Announcer | undefined }>()
+  readonly #listening: Promise<void>
+  #questions = 0
+  #lastNamed = 0
+
+  constructor(private readonly host: HostOptions) {
+    const { options } = host
+    guardWires()
+    this.#blame = new Blame(options.banned)
+    this.#allowance = new UploadAllowance(options.uploadLimit)
+    this.#client = new WebTorrent({
+      torrentPort: options.port,
+      maxConns: Math.min(MOST_A_TORRENT, options.maxConnections),
+      dht: options.dht ? { bootstrap: options.dhtBootstrap ?? undefined } : false,
+      lsd: options.lsd,
+      utPex: options.pex,
+      // Trackers are told by our own announcer, whose every host is checked; web seeds are a source of their own.
+      tracker: false,
+      webSeeds: false,
+      natUpnp: false,
+      natPmp: false,
+      utp: false,
+      downloadLimit: options.downloadLimit ?? -1,
+    })
+    this.#client.blocked = { contains: (address) => this.#blame.banned(plainAddress(address)) }
+    const { tcpServer } = this.#client._connPool
+    tcpServer.maxConnections = options.maxConnections
+    tcpServer.prependListener('connection', (socket) => {
+      if (this.#blame.banned(plainAddress(socket.remoteAddress ?? ''))) socket.destroy()
+    })
+    this.#client.on('error', (error: unknown) => this.#fatal(error))
+    if (this.#client.dht !== false) {
+      this.#client.dht.on('warning', (error) => host.log.debug('DHT', { reason: reasonOf(error) }))
+    }
+    this.#listening = new Promise((resolve) => {
+      const ready = (): void => {
+        host.send({ type: 'ready', port: this.#client.torrentPort })
+        resolve()
+      }
+      if (this.#client.listening) ready()
+      else this.#client.once('listening', ready)
+    })
+    setInterval(() => this.#tick(), TICK)
+  }
+
+  session(infohash: string): Session | undefined {
+    return this.#sessions.get(infohash)
+  }
+
+  add(torrent: TorrentMessage): void {
+    if (this.#sessions.has(torrent.infohash)) return
+    const { options, store, send } = this.host
+    // Someone may be resolving a magnet of the same torrent: webtorrent knows an infohash once.
+    for (const [id, other] of this.#resolving) if (other.torrent.infoHash === torrent.infohash) this.#endResolving(id)
+    const session = new Session({
+      client: this.#client,
+      store,
+      torrent,
+      budget: this.#budget,
+      metadataMemory: this.#metadataMemory,
+      blame: this.#blame,
+      allowance: this.#allowance,
+      serves: options.seed && options.uploadLimit !== 0,
+      stallTimeout: options.stallTimeout,
+      events: {
+        arrived: (index, bytes) => {
+          send({ type: 'piece', infohash: torrent.infohash, index, ...(bytes === undefined ? {} : { bytes }) })
+        },
+        failed: (index, reason) => send({ type: 'failed', infohash: torrent.infohash, index, reason }),
+        ban: (address) => this.#ban(address),
+      },
+    })
+    this.#sessions.set(torrent.infohash, session)
+    this.#guardPeers(session.torrent)
+    session.torrent.once('ready', () => {
+      session.announcer = this.#announcer(torrent.infohash, torrent.trackers, session.torrent, () => ({
+        uploaded: session.uploaded,
+        downloaded: session.downloaded,
+        left: Math.max(0, torrent.length - session.downloaded),
+      }))
+      this.#addNamed(session.torrent)
+      for (const peer of torrent.peers) session.torrent.addPeer(peer, 'manual')
+      if (!torrent.private) void this.#addNodes(torrent.nodes)
+    })
+  }
+
+  remove(infohash: string): void {
+    this.#sessions.get(infohash)?.close()
+    this.#sessions.delete(infohash)
+  }
+
+  /** BEP 9: asks all peers of the infohash; the first that gives bytes with that hash wins. */
+  async resolve(id: number, infohash: string, trackers: readonly string[], peers: readonly string[]): Promise<void> {
+    await this.#listening
+    const { send } = this.host
+    if (this.#sessions.has(infohash)) {
+      send({ type: 'metadata-failed', id, reason: 'the torrent is already known' })
+      return
+    }
+    const torrent = this.#client.add(
+      { infoHash: infohash, announce: [], urlList: [] },
+      {
+        store: undefined,
+        storeCacheSlots: 0,
+        deselect: true,
+        private: false,
+        uploads: 0,
+        alwaysChokeSeeders: true,
+      },
+    )
+    torrent.on('error', (error: unknown) => {
+      if (!this.#resolving.has(id)) return
+      this.#endResolving(id)
+      send({ type: 'metadata-failed', id, reason: reasonOf(error) })
+    })
+    torrent.on('warning', () => undefined)
+    torrent.on('wire', (wire: Wire) => {
+      exchangeMetadata({
+        wire,
+        infohash,
+        metadata: undefined,
+        memory: this.#metadataMemory,
+        found: (bytes) => {
+          if (!this.#resolving.has(id)) return
+          this.#endResolving(id)
+          send({ type: 'metadata', id, bytes })
+        },
+      })
+      wire.unchoke = () => undefined
+    })
+    this.#guardPeers(torrent)
+    torrent.once('infoHash', () => {
+      const progress = (): { uploaded: number; downloaded: number; left: number } => ({
+        uploaded: 0,
+        downloaded: 0,
+        left: UNKNOWN_SIZE,
+      })
+      this.#resolving.set(id, { torrent, announcer: this.#announcer(infohash, [trackers], torrent, progress) })
+      this.#addNamed(torrent)
+      for (const peer of peers) torrent.addPeer(peer, 'manual')
+    })
+  }
+
+  cancelResolve(id: number): void {
+    this.#endResolving(id)
+  }
+
+  status(): ProcessStatus {
+    const sessions = [...this.#sessions.values()]
+    return {
+      torrents: sessions.map((session) => session.status()),
+      downloadSpeed: this.#client.downloadSpeed,
+      uploadSpeed: this.#client.uploadSpeed,
+      downloaded: sessions.reduce((total, session) => total + session.downloaded, 0),
+      uploaded: sessions.reduce((total, session) => total + session.uploaded, 0),
+    }
+  }
+
+  close(): void {
+    for (const infohash of [...this.#sessions.keys()]) this.remove(infohash)
+    for (const id of [...this.#resolving.keys()]) this.#endResolving(id)
+  }
+
+  #endResolving(id: number): void {
+    const resolving = this.#resolving.get(id)
+    if (resolving === undefined) return
+    this.#resolving.delete(id)
+    resolving.announcer?.close()
+    if (!resolving.torrent.destroyed) resolving.torrent.destroy({ destroyStore: false }, () => undefined)
+  }
+
+  #announcer(
+    infohash: string,
+    trackers: readonly (readonly string[])[],
+    torrent: SwarmTorrent,
+    progress: () => { uploaded: Bytes; downloaded: Bytes; left: Bytes },
+  ): Announcer | undefined {
+    if (!this.host.options.trackers) return undefined
+    return new Announcer({
+      infohash,
+      peerId: this.#client.peerId,
+      port: this.#client.torrentPort,
+      trackers,
+      allowed: this.host.allowed,
+      progress,
+      peer: (address) => {
+        if (!torrent.destroyed) torrent.addPeer(address, 'tracker')
+      },
+      log: this.host.log,
+    })
+  }
+
+  /** All ways by which webtorrent comes to a peer lead through these: bans, bounds and the policy for addresses. */
+  #guardPeers(torrent: SwarmTorrent): void {
+    const addPeer = torrent.addPeer.bind(torrent)
+    const inner = torrent._addPeer.bind(torrent)
+    const incoming = torrent._addIncomingPeer.bind(torrent)
+    const drain = torrent._drain.bind(torrent)
+    torrent._addPeer = (peer, type, source) => {
+      const at = typeof peer === 'string' ? splitAddress(peer) : undefined
+      return at === undefined || this.#blame.banned(plainAddress(at.host)) ? null : inner(peer, type, source)
+    }
+    torrent.addPeer = (peer, source) => {
+      const at = typeof peer === 'string' ? splitAddress(peer) : undefined
+      if (at === undefined || torrent._peersLength >= MOST_KNOWN_PEERS) return false
+      const address = joinAddress(at.host, at.port)
+      if (source === 'manual' || ordinaryPeer(at.host)) return addPeer(address, source)
+      this.#askPolicy(at.host, () => {
+        if (!torrent.destroyed) addPeer(address, source)
+      })
+      return false
+    }
+    torrent._addIncomingPeer = (peer) => {
+      if (torrent._numConns >= MOST_A_TORRENT) peer.destroy(new Error('too many connections'))
+      else incoming(peer)
+    }
+    torrent._drain = () => {
+      if (this.#connections() < this.host.options.maxConnections) drain()
+    }
+  }
+
+  #connections(): number {
+    return this.#client.torrents.reduce((total, torrent) => total + torrent._numConns + torrent._numPending, 0)
+  }
+
+  #askPolicy(host: string, granted: () => void): void {
+    if (this.#questions >= MOST_QUESTIONS) return
+    this.#questions += 1
+    this.host
+      .allowed(host)
+      .then((addresses) => {
+        if (addresses.includes(host)) granted()
+      })
+      .catch((error: unknown) => this.host.log.debug('a peer was not checked', { host, reason: reasonOf(error) }))
+      .finally(() => {
+        this.#questions -= 1
+      })
+  }
+
+  #addNamed(torrent: SwarmTorrent): void {
+    for (const peer of this.host.options.peers) torrent.addPeer(peer, 'manual')
+  }
+
+  async #addNodes(nodes: TorrentMessage['nodes']): Promise<void> {
+    const { dht } = this.#client
+    if (dht === false) return
+    for (const { host, port } of nodes.slice(0, MOST_NODES)) {
+      const [address] = await this.host.allowed(host)
+      if (address !== undefined) dht.addNode({ host: address, port })
+    }
+  }
+
+  #ban(address: string): void {
+    this.host.log.warn('a peer gave wrong pieces and is banned', { address })
+    this.host.send({ type: 'banned', address })
+    for (const session of this.#sessions.values()) session.dropAddress(address)
+  }
+
+  #tick(): void {
+    for (const session of this.#sessions.values()) session.tick()
+    if (Date.now() - this.#lastNamed < NAMED_PEERS_AGAIN) return
+    this.#lastNamed = Date.now()
+    // webtorrent gives up on a peer after three tries; the user's own peers may be started later than we are.
+    for (const torrent of this.#client.torrents) {
+      if (torrent.ready || [...this.#resolving.values()].some((one) => one.torrent === torrent)) {
+        this.#addNamed(torrent)
+        torrent._drain()
+      }
+    }
+  }
+
+  #fatal(error: unknown): void {
+    this.host.log.error('the swarm cannot go on', { reason: reasonOf(error) })
+    setTimeout(() => process.exit(1), 50)
+  }
+}

@@ -1,0 +1,272 @@
+import { isAnnexfsError, reasonOf } from '../errors.js'
+import { pieceSize, type Milliseconds, type PieceSpace, type Urgency } from '../space/space.js'
+import { checkPiece, type Piece } from '../verify/piece.js'
+import { Assembly, type Giver } from './assembly.js'
+import type { AssemblyBudget } from './assembly-budget.js'
+import type { Blame } from './blame.js'
+import { byUrgency, moreUrgent, type Want } from './order.js'
+
+export interface PickerEvents {
+  /** A wanted piece is there and its hash is right; returns when it is kept. */
+  arrived(piece: Piece): Promise<void>
+  failed(index: number, reason: string): void
+  /** This address has given wrong pieces: speak to it no more. */
+  ban(address: string): void
+}
+
+/** A block is asked of a second peer when the first has not given it after this long. */
+const OVERDUE: Milliseconds = 700
+/** A peer that owes blocks and gave nothing for this long is not waited for. */
+const SNUBBED: Milliseconds = 3000
+const MOST_ASKED = 2
+/** After so many changes of owner a piece is shared after all: better a doubtful piece than none. */
+const MOST_TAKEOVERS = 3
+const MOST_WANTS = 4096
+/** Of the memory for assemblies; the rest is kept for what somebody waits for. */
+const SHARE_OF_READAHEAD = 0.75
+
+/**
+ * Decides which block is asked of which peer, and puts the pieces together. It replaces webtorrent's own selection,
+ * which can neither forget an urgent piece nor tell who gave a wrong one. Owned by one torrent of the swarm's process;
+ * all its methods are synchronous and it is told everything (peers, blocks, time) from outside.
+ */
+export class Picker {
+  readonly #wants = new Map<number, Want & { readonly since: number }>()
+  readonly #assemblies = new Map<number, Assembly>()
+  readonly #verifying = new Set<number>()
+  readonly #givers = new Map<Giver, { lastBlock: number; owes: number; snubbed: boolean }>()
+  #ordered: Want[] | undefined
+  #counter = 0
+  #closed = false
+
+  constructor(
+    readonly space: PieceSpace,
+    private readonly budget: AssemblyBudget,
+    private readonly blame: Blame,
+    private readonly stallTimeout: Milliseconds,
+    private readonly events: PickerEvents,
+  ) {}
+
+  get wanted(): number {
+    return this.#wants.size
+  }
+
+  want(index: number, urgency: Urgency): void {
+    if (this.#closed) return
+    const before = this.#wants.get(index)
+    if (before === undefined && this.#wants.size >= MOST_WANTS) {
+      this.events.failed(index, `more than ${MOST_WANTS} pieces are wanted at once`)
+      return
+    }
+    this.#wants.set(index, {
+      index,
+      urgency: before === undefined ? urgency : moreUrgent(before.urgency, urgency),
+      asked: before?.asked ?? this.#counter++,
+      since: before?.since ?? Date.now(),
+    })
+    this.#ordered = undefined
+    this.fillAll()
+  }
+
+  /** Nobody wants it any more: what is in flight is called back. */
+  cancel(index: number): void {
+    if (!this.#wants.delete(index)) return
+    this.#ordered = undefined
+    if (!this.#verifying.has(index)) this.#drop(index)
+    this.fillAll()
+  }
+
+  join(giver: Giver): void {
+    this.#givers.set(giver, { lastBlock: Date.now(), owes: 0, snubbed: false })
+    this.fill(giver)
+  }
+
+  leave(giver: Giver): void {
+    if (!this.#givers.delete(giver)) return
+    for (const assembly of this.#assemblies.values()) {
+      for (const owed of assembly.outstanding()) if (owed.giver === giver) assembly.release(owed.at, giver)
+      // What it gave alone is of no use to another.
+      if (assembly.owner === giver && !this.#verifying.has(assembly.index)) this.#drop(assembly.index)
+    }
+    this.fillAll()
+  }
+
+  /** Fast peers choose first. */
+  fillAll(): void {
+    if (this.#wants.size === 0) return
+    for (const giver of [...this.#givers.keys()].toSorted((left, right) => right.speed() - left.speed())) {
+      this.fill(giver)
+    }
+  }
+
+  fill(giver: Giver): void {
+    const state = this.#givers.get(giver)
+    if (state === undefined || this.#wants.size === 0 || this.blame.banned(giver.address)) return
+    let room = giver.room()
+    while (room-- > 0) {
+      const next = this.#choose(giver)
+      if (next === undefined) return
+      this.#ask(giver, next.assembly, next.at)
+    }
+  }
+
+  /** To be called a few times a second. */
+  tick(): void {
+    const now = Date.now()
+    for (const [giver, state] of this.#givers) {
+      if (state.owes === 0 || now - state.lastBlock < SNUBBED || state.snubbed) continue
+      state.snubbed = true
+      for (const assembly of this.#assemblies.values()) {
+        for (const owed of assembly.outstanding()) if (owed.giver === giver) assembly.release(owed.at, giver)
+      }
+    }
+    for (const want of this.#wants.values()) {
+      const progress = Math.max(want.since, this.#assemblies.get(want.index)?.lastProgress ?? 0)
+      if (now - progress > this.stallTimeout && !this.#verifying.has(want.index)) this.#giveUp(want.index)
+    }
+    this.fillAll()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#wants.clear()
+    this.#ordered = undefined
+    for (const index of this.#assemblies.keys()) this.#drop(index)
+    this.#givers.clear()
+  }
+
+  #giveUp(index: number): void {
+    const having = [...this.#givers.keys()].filter((giver) => giver.has(index)).length
+    this.#wants.delete(index)
+    this.#ordered = undefined
+    this.#drop(index)
+    const seconds = Math.round(this.stallTimeout / 1000)
+    this.events.failed(
+      index,
+      `no peer gave it within ${seconds} s (connected: ${this.#givers.size}, of those that have it: ${having})`,
+    )
+  }
+
+  #choose(giver: Giver): { assembly: Assembly; at: number } | undefined {
+    this.#ordered ??= [...this.#wants.values()].toSorted(byUrgency)
+    const trusted = this.blame.trusted(giver.address)
+    if (!trusted) {
+      const own = [...this.#assemblies.values()].find((assembly) => assembly.owner === giver)
+      if (own !== undefined) {
+        const at = own.free()
+        return at >= 0 ? { assembly: own, at } : undefined
+      }
+    }
+    for (const { index, urgency } of this.#ordered) {
+      if (this.#verifying.has(index) || !giver.has(index)) continue
+      const assembly = this.#assemblies.get(index) ?? this.#open(index, urgency)
+      if (assembly === undefined) break
+      const open = this.#opened(assembly, giver, trusted)
+      if (open === undefined) continue
+      const at = open.free()
+      if (at < 0) continue
+      if (!trusted && open.takeovers <= MOST_TAKEOVERS) open.owner = giver
+      return { assembly: open, at }
+    }
+    return trusted ? this.#chooseOverdue(giver) : undefined
+  }
+
+  /**
+   * The assembly that `giver` may add to for this piece: a trusted peer to what has no owner, another only to what it
+   * has for itself. A piece that is stalled, or whose owner crawls, is begun again: what it gave is of no use to others.
+   */
+  #opened(assembly: Assembly, giver: Giver, trusted: boolean): Assembly | undefined {
+    const owner = assembly.owner
+    if (owner === giver || assembly.takeovers > MOST_TAKEOVERS || assembly.untouched) return assembly
+    if (owner === undefined && trusted) return assembly
+    const idle = Date.now() - assembly.lastProgress
+    const crawls = owner !== undefined && idle > OVERDUE && giver.speed() > 4 * owner.speed()
+    if (idle < SNUBBED && !crawls) return undefined
+    this.#drop(assembly.index)
+    const fresh = this.#open(assembly.index, 'read')
+    if (fresh !== undefined) fresh.takeovers = assembly.takeovers + 1
+    return fresh
+  }
+
+  #chooseOverdue(giver: Giver): { assembly: Assembly; at: number } | undefined {
+    const since = Date.now() - OVERDUE
+    for (const { index, urgency } of this.#ordered ?? []) {
+      if (urgency !== 'read') return undefined
+      const assembly = this.#assemblies.get(index)
+      if (assembly === undefined || assembly.owner !== undefined || !giver.has(index)) continue
+      const at = assembly.overdue(giver, since, MOST_ASKED)
+      if (at >= 0) return { assembly, at }
+    }
+    return undefined
+  }
+
+  #open(index: number, urgency: Urgency): Assembly | undefined {
+    const size = pieceSize(this.space, index)
+    const most = urgency === 'read' ? this.budget.most : this.budget.most * SHARE_OF_READAHEAD
+    if (this.budget.used > 0 && this.budget.used + size > most) return undefined
+    this.budget.used += size
+    const assembly = new Assembly(index, size, Date.now())
+    this.#assemblies.set(index, assembly)
+    return assembly
+  }
+
+  #drop(index: number): void {
+    const assembly = this.#assemblies.get(index)
+    if (assembly === undefined) return
+    this.#assemblies.delete(index)
+    this.budget.used -= assembly.bytes.byteLength
+    for (const { at, giver } of assembly.outstanding()) {
+      assembly.release(at, giver)
+      giver.cancel(index, assembly.offset(at), assembly.length(at))
+    }
+  }
+
+  #ask(giver: Giver, assembly: Assembly, at: number): void {
+    const state = this.#givers.get(giver)
+    const block = assembly.blocks[at]
+    if (state === undefined || block === undefined) return
+    const now = Date.now()
+    if (state.owes === 0) state.lastBlock = now
+    state.owes += 1
+    block.asked.push(giver)
+    block.askedAt = now
+    giver.request(assembly.index, assembly.offset(at), assembly.length(at), (error, bytes) => {
+      state.owes -= 1
+      assembly.release(at, giver)
+      if (error !== null || bytes === undefined) return
+      state.lastBlock = Date.now()
+      state.snubbed = false
+      if (this.#assemblies.get(assembly.index) !== assembly || !assembly.fill(at, giver, bytes, state.lastBlock)) return
+      for (const other of block.asked.slice()) {
+        assembly.release(at, other)
+        other.cancel(assembly.index, assembly.offset(at), assembly.length(at))
+      }
+      if (assembly.complete) void this.#verify(assembly)
+    })
+  }
+
+  async #verify(assembly: Assembly): Promise<void> {
+    const { index } = assembly
+    this.#verifying.add(index)
+    try {
+      const piece = await checkPiece(this.space, index, assembly.bytes)
+      this.blame.right(assembly.givers)
+      await this.events.arrived(piece)
+      this.#wants.delete(index)
+      this.#ordered = undefined
+    } catch (error) {
+      if (!isAnnexfsError(error, 'CORRUPT')) {
+        this.#wants.delete(index)
+        this.#ordered = undefined
+        this.events.failed(index, reasonOf(error))
+      } else {
+        const liar = this.blame.wrong(assembly.givers)
+        if (liar !== undefined) this.events.ban(liar)
+      }
+    } finally {
+      this.#verifying.delete(index)
+      if (this.#assemblies.get(index) === assembly) this.#drop(index)
+      if (!this.#closed) this.fillAll()
+    }
+  }
+}

@@ -1,0 +1,50 @@
+import Wire from 'bittorrent-protocol'
+import type { Bytes } from '../space/space.js'
+
+/**
+ * Guards against what a peer may send (BEP 3 framing). bittorrent-protocol waits for a message of any length and buffers
+ * it, and an error thrown while it handles one ends the process. So: the length is checked as soon as it is known,
+ * answers that the peer does not read are bounded, and whatever a message makes throw costs that peer its connection.
+ */
+
+/** The longest honest message is a bitfield: this is one of eight million pieces. */
+const LONGEST_MESSAGE: Bytes = 1024 * 1024
+/** Waiting to be sent to a peer: metadata and rejects that it asked for and does not read. */
+const MOST_UNREAD: Bytes = 4 * 1024 * 1024
+const MOST_UNANSWERED_REQUESTS = 4000
+
+let installed = false
+
+/** Puts the guard on every wire of this process, from its first byte. */
+export function guardWires(): void {
+  if (installed) return
+  installed = true
+  const onLength = Wire.prototype._onMessageLength
+  const onMessage = Wire.prototype._onMessage
+  Wire.prototype._onMessageLength = function guardedLength(this: Wire, bytes: Uint8Array): void {
+    const length = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).readUInt32BE(0)
+    if (length > LONGEST_MESSAGE) return dropWire(this, `announced a message of ${length} bytes`)
+    if (this._readableState.buffered > MOST_UNREAD) return dropWire(this, 'does not read what it asked for')
+    if (this.peerRequests.length > MOST_UNANSWERED_REQUESTS) return dropWire(this, 'asks for too many blocks at once')
+    onLength.call(this, bytes)
+  }
+  Wire.prototype._onMessage = function guardedMessage(this: Wire, bytes: Uint8Array): void {
+    try {
+      onMessage.call(this, bytes)
+    } catch (error) {
+      dropWire(
+        this,
+        `sent a message that cannot be handled (${error instanceof Error ? error.message : String(error)})`,
+      )
+    }
+  }
+}
+
+/** Ends the connection at once, and parses nothing more of what has come already. */
+export function dropWire(wire: Wire, reason: string): void {
+  wire._parse(Number.MAX_VALUE, () => undefined)
+  const error = new Error(`the peer ${reason}`)
+  // webtorrent's peer listens once and closes the socket; without a listener the wire is closed by itself.
+  if (wire.listenerCount('error') > 0) wire.emit('error', error)
+  else wire.destroy()
+}
