@@ -9,7 +9,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const require = createRequire(import.meta.url)
 const tsc = join(dirname(require.resolve('typescript/package.json')), 'bin', 'tsc')
 const result = spawnSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.json')], { cwd: root, stdio: 'inherit' })
-for (const program of ['annexfs.js', 'mount.annexfs.js']) {
+for (const program of ['annexfs.cjs', 'mount.annexfs.cjs']) {
   const path = join(root, 'dist', 'cmd', program)
   if (existsSync(path)) chmodSync(path, 0o755)
 }

@@ -1,0 +1,61 @@
+import { once } from 'node:events'
+import { AnnexfsError } from '../lib/errors.js'
+import { EXIT } from './exit-codes.js'
+import type { Command } from './help.js'
+import { openForReading } from './open.js'
+import { readTimeout, SOURCE_OPTIONS } from './options.js'
+import { normalPath } from './paths.js'
+import { parseSize } from './units.js'
+
+/** What one read asks for: as much as one FUSE read, so that both are served alike. */
+const STEP = 128 * 1024
+
+/** `annexfs cat SOURCE PATH` */
+export const catCommand: Command = {
+  name: 'cat',
+  summary: 'write a file of a SOURCE, or a part of it, to standard output',
+  usage: ['SOURCE PATH [--offset N] [--length N] [options]'],
+  description:
+    'Writes the file at PATH to standard output, fetching only what is written (and a bounded readahead). Ends with ' +
+    'an error, and exit code 4 or 5, if not all of it can be had: never with fewer bytes and success.',
+  options: [
+    { name: 'offset', value: 'SIZE', help: 'start here', fallback: '0' },
+    { name: 'length', value: 'SIZE', help: 'write this many bytes (default: to the end)' },
+    ...SOURCE_OPTIONS,
+  ],
+  async run(given) {
+    const [source, path, ...rest] = given.positional
+    if (source === undefined || path === undefined || rest.length > 0) {
+      throw new AnnexfsError('USAGE', 'cat wants a SOURCE and one PATH')
+    }
+    const timeout = readTimeout(given)
+    const offset = parseSize('--offset', given.get('offset') ?? '0')
+    const length = given.get('length')
+    const { volume } = await openForReading([source], given)
+    try {
+      const at = normalPath(path)
+      const node = await volume.lookup(at, AbortSignal.timeout(timeout))
+      if (node === undefined) throw new AnnexfsError('NOT_FOUND', `${source} has no ${at}`)
+      const file = await volume.open(node, at, AbortSignal.timeout(timeout))
+      try {
+        const end = length === undefined ? file.size : Math.min(file.size, offset + parseSize('--length', length))
+        const own = Buffer.allocUnsafeSlow(STEP)
+        for (let position = offset; position < end;) {
+          const asked = Math.min(STEP, end - position)
+          const result = await file.read(position, asked, own, AbortSignal.timeout(timeout))
+          const bytes = typeof result === 'number' ? Buffer.from(own.subarray(0, result)) : result
+          if (bytes.byteLength !== asked) {
+            throw new AnnexfsError('CORRUPT', `read ${bytes.byteLength} of ${asked} bytes at ${position} of ${at}`)
+          }
+          if (!process.stdout.write(bytes)) await once(process.stdout, 'drain')
+          position += bytes.byteLength
+        }
+      } finally {
+        file.close()
+      }
+    } finally {
+      await volume.close()
+    }
+    return EXIT.ok
+  },
+}

@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { closeSync, fchmodSync, ftruncateSync, fstatSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { EXIT } from './exit-codes.js'
+
+/** A log that has grown beyond this is started afresh with the next mount. */
+const MOST_LOG = 10 * 1024 * 1024
+
+/**
+ * Runs `annexfs mount ARGV` without --daemon in a process of its own and returns when its mount answers: 0 then, else
+ * its exit code, after showing what it said. Its log goes to a file in the user's state folder.
+ */
+export async function startDaemon(argv: readonly string[], mountpoint: string): Promise<number> {
+  const path = logFile(mountpoint)
+  const log = openSync(path, 'a', 0o600)
+  fchmodSync(log, 0o600)
+  if (fstatSync(log).size > MOST_LOG) ftruncateSync(log, 0)
+  const before = fstatSync(log).size
+  const end = argv.indexOf('--')
+  const own = argv.filter((argument, index) => argument !== '--daemon' || (end >= 0 && index > end))
+  const child = spawn(process.execPath, [entry(), 'mount', ...own], {
+    detached: true,
+    stdio: ['ignore', log, log, 'ipc'],
+  })
+  closeSync(log)
+  const code = await new Promise<number>((resolve) => {
+    child.once('message', () => resolve(EXIT.ok))
+    child.once('exit', (status) => resolve(status ?? EXIT.failed))
+    child.once('error', () => resolve(EXIT.system))
+  })
+  const said = readFileSync(path).subarray(before).toString('utf8')
+  if (code !== EXIT.ok) {
+    process.stderr.write(said)
+    return code
+  }
+  process.stderr.write(`${said}annexfs: process ${child.pid ?? '?'}, log in ${path}\n`)
+  child.disconnect()
+  child.unref()
+  return EXIT.ok
+}
+
+/** Tells the process that waits for this mount, if there is one, that it answers. */
+export async function tellReady(): Promise<void> {
+  if (process.send === undefined) return
+  await new Promise<void>((resolve) => {
+    process.send?.('ready', () => resolve())
+  })
+  if (process.connected) process.disconnect()
+}
+
+function logFile(mountpoint: string): string {
+  const xdg = process.env['XDG_STATE_HOME']
+  const state = xdg !== undefined && xdg.startsWith('/') ? xdg : join(homedir(), '.local', 'state')
+  const folder = join(state, 'annexfs')
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  return join(folder, `${createHash('sha256').update(mountpoint).digest('hex').slice(0, 16)}.log`)
+}
+
+function entry(): string {
+  return fileURLToPath(new URL('./annexfs.cjs', import.meta.url))
+}

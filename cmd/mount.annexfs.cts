@@ -1,0 +1,4 @@
+#!/usr/bin/env node
+// What mount(8) runs for `mount -t annexfs` and for lines of fstab. CommonJS for the same reason as annexfs.cts.
+process.env['UV_THREADPOOL_SIZE'] ??= '16'
+void import('./mount-helper.js')

@@ -1,0 +1,15 @@
+import { openEngine, type Engine } from '../lib/engine/engine.js'
+import { textLog, type Log } from '../lib/log/log.js'
+import { engineSettings, logLevel, type Given } from './options.js'
+
+/** The log of a command: lines on standard error, which stays ours when output is piped. */
+export function commandLog(given: Given): Log {
+  return textLog(logLevel(given), (line) => {
+    process.stderr.write(line)
+  })
+}
+
+/** Opens SOURCEs for a command that reads them once and ends. */
+export function openForReading(sources: readonly string[], given: Given): Promise<Engine> {
+  return openEngine(sources, { ...engineSettings(given), log: commandLog(given), forbid: () => false })
+}

@@ -1,0 +1,89 @@
+import { keySpaceId, learnedSize } from './open-key.js'
+import { displayKey } from '../annex/key.js'
+import { sourcesForKey } from '../sources/annex.js'
+import type { PieceStore } from '../cache/store.js'
+import { pieceLengthFor, type Bytes, type PieceSpace, type Slice } from '../space/space.js'
+import type { Assurance } from '../verify/piece.js'
+import type { Content, KeyContent, TorrentContent } from './content.js'
+import type { Deps } from './deps.js'
+import type { FileNode } from '../tree/tree.js'
+
+/**
+ * The extended attributes of a file (doc/SEMANTICS.md): what it is, how much of it is at hand, how sure that is, and
+ * where the rest would come from. Read from local records only, never from the network.
+ */
+export async function attributesOf(
+  node: FileNode<Content>,
+  deps: Deps,
+  store: PieceStore,
+): Promise<ReadonlyMap<string, string>> {
+  const facts = await factsOf(node, deps, store)
+  return new Map(
+    Object.entries(facts).flatMap(([name, value]) =>
+      value === undefined ? [] : [[`user.annexfs.${name}`, String(value)] as const],
+    ),
+  )
+}
+
+interface FileFacts {
+  readonly key?: string
+  readonly infohash?: string
+  readonly size: Bytes | undefined
+  readonly cached: Bytes
+  readonly verified: Assurance
+  readonly sources: string
+}
+
+async function factsOf(node: FileNode<Content>, deps: Deps, store: PieceStore): Promise<FileFacts> {
+  const { content } = node
+  if (content.kind === 'blob') {
+    return { size: content.size, cached: content.size, verified: 'whole', sources: 'git' }
+  }
+  return content.kind === 'key' ? keyFacts(content, deps, store) : torrentFacts(content, deps, store)
+}
+
+async function keyFacts(content: KeyContent, deps: Deps, store: PieceStore): Promise<FileFacts> {
+  const { annex, key } = content
+  const name = displayKey(key)
+  const object = await annex.objectPath(key)
+  const found = await sourcesForKey({ annex, key, client: deps.client, log: deps.log, forbid: deps.forbid })
+  const sources = [
+    ...(object === undefined ? [] : ['local object']),
+    ...found.sources.map((source) => source.name),
+    ...found.torrents.map((torrent) => torrent.url),
+    ...found.unsupported.map((remote) => `${remote} (not supported yet)`),
+  ].join('\n')
+  for (const source of found.sources) source.close?.()
+  if (object !== undefined) {
+    return { key: name, size: object.size, cached: object.size, verified: 'none', sources }
+  }
+  const size = key.size ?? (await learnedSize(key, deps))?.size
+  if (size === undefined) return { key: name, size, cached: 0, verified: 'none', sources }
+  const space = { id: await keySpaceId(key, deps), length: size, pieceLength: pieceLengthFor(size) }
+  return { key: name, size, ...cachedOf({ space, offset: 0, length: size }, deps, store), sources }
+}
+
+async function torrentFacts(content: TorrentContent, deps: Deps, store: PieceStore): Promise<FileFacts> {
+  const { torrent } = content
+  const metainfo = await torrent.load()
+  const file = metainfo.files[content.file]
+  const slice = { space: metainfo.space, offset: file?.offset ?? 0, length: file?.length ?? 0 }
+  const sources = ['swarm', ...(deps.webSeeds ? metainfo.webSeeds : [])].join('\n')
+  return { infohash: torrent.infohash, size: slice.length, ...cachedOf(slice, deps, store), sources }
+}
+
+function cachedOf(slice: Slice, deps: Deps, store: PieceStore): Pick<FileFacts, 'cached' | 'verified'> {
+  const active = deps.spaces.peek(slice.space.id)
+  if (active !== undefined) return summary(active.cache, slice)
+  const opened = store.open(slice.space satisfies PieceSpace)
+  try {
+    return summary(opened, slice)
+  } finally {
+    opened.close()
+  }
+}
+
+function summary(cache: ReturnType<PieceStore['open']>, slice: Slice): Pick<FileFacts, 'cached' | 'verified'> {
+  const cached = cache.cachedIn(slice.offset, slice.offset + slice.length)
+  return { cached, verified: cached === 0 ? 'none' : cache.summary().assurance }
+}

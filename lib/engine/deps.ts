@@ -1,0 +1,26 @@
+import type { Facts } from '../cache/facts.js'
+import type { Log } from '../log/log.js'
+import type { HttpClient } from '../net/http-client.js'
+import type { Bytes } from '../space/space.js'
+import type { Swarm } from '../swarm/swarm.js'
+import type { Spaces } from './spaces.js'
+
+/** How sure bytes must be before they are returned (doc/SEMANTICS.md, Verification). */
+export type VerifyMode = 'normal' | 'strict'
+export const VERIFY_MODES: readonly VerifyMode[] = ['normal', 'strict']
+
+/** What opening content needs of the rest; made once by {@link openEngine}. */
+export interface Deps {
+  readonly spaces: Spaces
+  readonly facts: Facts
+  /** For URLs that a repository or a torrent names: the address policy applies. */
+  readonly client: HttpClient
+  readonly swarm: Swarm
+  readonly log: Log
+  readonly cacheFolder: string
+  readonly verify: VerifyMode
+  readonly readahead: Bytes
+  readonly webSeeds: boolean
+  /** True for paths that must not be read because they lie inside the mount. */
+  readonly forbid: (path: string) => boolean
+}

@@ -1,0 +1,172 @@
+import { openFacts } from '../cache/facts.js'
+import { openPieceStore } from '../cache/open.js'
+import type { PieceStore } from '../cache/store.js'
+import { AnnexfsError } from '../errors.js'
+import type { Log } from '../log/log.js'
+import { addressPolicy, anyAddress } from '../net/address-policy.js'
+import { HttpClient } from '../net/http-client.js'
+import type { Bytes } from '../space/space.js'
+import { startSwarm, type Swarm, type SwarmOptions } from '../swarm/swarm.js'
+import type { FileNode, Node, Tree } from '../tree/tree.js'
+import { attributesOf } from './attributes.js'
+import type { Content } from './content.js'
+import type { Deps, VerifyMode } from './deps.js'
+import { BlobOpener } from './open-blob.js'
+import { openKey } from './open-key.js'
+import { openTree, type SourceOptions } from './open-source.js'
+import { openTorrentFile } from './open-torrent.js'
+import { SizeFiller } from './sizes.js'
+import { Spaces } from './spaces.js'
+import { sourceNames, UnionTree } from './union-tree.js'
+import type { OpenFile, Volume } from './volume.js'
+
+export interface EngineOptions {
+  readonly cacheFolder: string
+  readonly cacheLimit: Bytes
+  readonly minFree: Bytes
+  readonly readahead: Bytes
+  readonly verify: VerifyMode
+  /** Addresses and blocks that URLs of a repository or a torrent may reach although they are local or private. */
+  readonly allowAddresses: readonly string[]
+  readonly swarm: Omit<SwarmOptions, 'cache' | 'store' | 'allowAddress'>
+  /** The ref whose tree is shown; undefined for HEAD. */
+  readonly ref: string | undefined
+  /** Learn the sizes of keys without one in the background. */
+  readonly learnSizes: boolean
+  readonly log: Log
+  /** True for paths inside the mount point; nothing is ever read there. */
+  readonly forbid: (path: string) => boolean
+}
+
+/** An opened set of SOURCEs: the volume and what it is made of. */
+export interface Engine {
+  readonly volume: Volume
+  readonly store: PieceStore
+  readonly swarm: Swarm
+  /** Bytes fetched since the start, by the name of the source. */
+  readonly fetched: ReadonlyMap<string, Bytes>
+}
+
+/**
+ * Opens SOURCEs as one volume: a single one is its root, several are folders named after them.
+ * @throws AnnexfsError for a source that is none, a cache folder that cannot be used, an option out of range.
+ */
+export async function openEngine(sources: readonly string[], options: EngineOptions): Promise<Engine> {
+  const { log, cacheFolder, cacheLimit, minFree } = options
+  const policy = addressPolicy({ allow: options.allowAddresses })
+  const store = await openPieceStore({ folder: cacheFolder, limitBytes: cacheLimit, minFreeBytes: minFree, log })
+  const client = new HttpClient({ policy, log })
+  const userClient = new HttpClient({ policy: anyAddress, redirectPolicy: policy, log })
+  const cache = { folder: cacheFolder, limitBytes: cacheLimit, minFreeBytes: minFree }
+  const allowAddress = (address: string): boolean => policy.allows(address)
+  const swarm = startSwarm({ ...options.swarm, cache, store, allowAddress }, log)
+  const deps: Deps = {
+    spaces: new Spaces({ store, cacheLimit, log }),
+    facts: openFacts({ folder: cacheFolder, log }),
+    client,
+    swarm,
+    log,
+    cacheFolder,
+    verify: options.verify,
+    readahead: options.readahead,
+    webSeeds: options.swarm.webSeeds,
+    forbid: options.forbid,
+  }
+  const close = async (): Promise<void> => {
+    deps.spaces.close()
+    await Promise.all([swarm.close(), client.close(), userClient.close()])
+    await store.close()
+  }
+  try {
+    const sourceOptions: SourceOptions = { deps, userClient, ref: options.ref, cacheFolder }
+    const tree = await openTrees(sources, sourceOptions)
+    const sizes = new SizeFiller(tree, deps)
+    if (options.learnSizes) sizes.start()
+    return { volume: new EngineVolume({ tree, deps, store, sizes, close }), store, swarm, fetched: deps.spaces.fetched }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function openTrees(sources: readonly string[], options: SourceOptions): Promise<Tree<Content>> {
+  const opened = new Map<string, Tree<Content>>()
+  const names = sourceNames(sources)
+  try {
+    for (const [index, source] of sources.entries()) {
+      const tree = await openTree(source, options)
+      if (sources.length === 1) return tree
+      opened.set(names[index] ?? source, tree)
+    }
+    return new UnionTree(opened, Date.now())
+  } catch (error) {
+    await Promise.all([...opened.values()].map((tree) => tree.close()))
+    throw error
+  }
+}
+
+interface VolumeParts {
+  readonly tree: Tree<Content>
+  readonly deps: Deps
+  readonly store: PieceStore
+  readonly sizes: SizeFiller
+  readonly close: () => Promise<void>
+}
+
+class EngineVolume implements Volume {
+  readonly #parts: VolumeParts
+  readonly #blobs: BlobOpener
+
+  constructor(parts: VolumeParts) {
+    this.#parts = parts
+    this.#blobs = new BlobOpener(parts.deps)
+  }
+
+  lookup(path: string, signal: AbortSignal): Node<Content> | undefined | Promise<Node<Content> | undefined> {
+    const found = this.#parts.tree.lookup(path, signal)
+    if (found === undefined || !('then' in found)) return this.#parts.sizes.withSize(found)
+    return found.then((node) => this.#parts.sizes.withSize(node))
+  }
+
+  list(path: string, signal: AbortSignal): ReturnType<Tree<Content>['list']> {
+    return this.#parts.tree.list(path, signal)
+  }
+
+  async open(node: Node<Content>, path: string, signal: AbortSignal): Promise<OpenFile> {
+    if (node.kind !== 'file') {
+      throw new AnnexfsError(node.kind === 'dir' ? 'IS_A_DIRECTORY' : 'INVALID', `${path} is not a file`)
+    }
+    const file = await this.#open(node, signal)
+    if (node.size === undefined && node.content.kind === 'key') this.#parts.sizes.learned(node.content, file.size)
+    return file
+  }
+
+  #open(node: FileNode<Content>, signal: AbortSignal): Promise<OpenFile> {
+    const { content } = node
+    const { deps } = this.#parts
+    switch (content.kind) {
+      case 'blob':
+        return this.#blobs.open(content)
+      case 'key':
+        return openKey(content, deps, signal)
+      case 'torrent':
+        return openTorrentFile(content, deps)
+    }
+  }
+
+  async attributes(node: Node<Content>): Promise<ReadonlyMap<string, string>> {
+    if (node.kind !== 'file') return new Map()
+    return attributesOf(node, this.#parts.deps, this.#parts.store)
+  }
+
+  async capacity(): Promise<{ totalBytes: Bytes; freeBytes: Bytes }> {
+    const { usedBytes, limitBytes } = await this.#parts.store.usage()
+    return { totalBytes: limitBytes, freeBytes: Math.max(0, limitBytes - usedBytes) }
+  }
+
+  async close(): Promise<void> {
+    this.#parts.sizes.close()
+    await this.#parts.tree.close()
+    await this.#parts.close()
+  }
+}

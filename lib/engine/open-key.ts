@@ -1,0 +1,240 @@
+import { createHash } from 'node:crypto'
+import { displayKey, escapeBytes, isStable, keyFile, keyHash, type Key } from '../annex/key.js'
+import { AnnexfsError, reasonOf, type Attempt } from '../errors.js'
+import { sourcesForKey, type KeySources } from '../sources/annex.js'
+import type { Measured, Source } from '../sources/source.js'
+import { pieceLengthFor, type Bytes, type SpaceId } from '../space/space.js'
+import { checkWhole } from '../verify/whole.js'
+import type { KeyContent } from './content.js'
+import type { Deps } from './deps.js'
+import { localRoute } from './local-object.js'
+import { torrentRoute } from './open-torrent.js'
+import { RoutedFile, type Route } from './routed-file.js'
+import { spaceRoute } from './space-route.js'
+import type { SpaceSpec } from './spaces.js'
+import { torrentAt } from './torrent-urls.js'
+import type { OpenFile } from './volume.js'
+import type { CheckWhole } from './wholeness.js'
+
+/** Space ids are bounded; longer keys are named by a hash of them. */
+const LONGEST_ID = 480
+
+/**
+ * Opens an annexed file. In order of cost: the repository's own object, read in place; the key's piece space, filled
+ * from its remotes; torrents recorded for it.
+ * @throws AnnexfsError UNAVAILABLE when the size is not in the key and no source could tell it.
+ */
+export async function openKey(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<OpenFile> {
+  const { annex, key } = content
+  const object = await annex.objectPath(key)
+  const local = object === undefined ? undefined : await localRoute(key, object, deps, signal)
+  if (local !== undefined && object !== undefined) {
+    const routes = [(): Promise<Route> => remoteRoute(content, object.size, deps).then((one) => one.route)]
+    return new RoutedFile({ contentId: content.id, size: object.size, log: deps.log, routes, first: local })
+  }
+  const learned = isStable(key) ? undefined : await learn(content, deps, signal)
+  const size = key.size ?? learned?.size
+  if (size === undefined) throw new AnnexfsError('UNAVAILABLE', `the size of ${displayKey(key)} is not known`)
+  const remote = await remoteRoute(content, size, deps)
+  const version = remote.generation === 0 ? '' : ` ${remote.generation}`
+  const routes = [torrents(content, size, deps)]
+  if (learned !== undefined) routes.unshift(changedRoute(content, learned, deps))
+  return new RoutedFile({
+    contentId: `${content.id}${learned === undefined ? '' : ` ${learned.validator}`}${version}`,
+    size,
+    log: deps.log,
+    routes,
+    first: remote.route,
+  })
+}
+
+/**
+ * What is known of a key whose bytes are not fixed by its name; asked now if it was never. A key that says its size can
+ * do without.
+ */
+async function learn(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Learned | undefined> {
+  const known = await learnedSize(content.key, deps)
+  if (known !== undefined) return known
+  try {
+    return await measure(content, deps, signal)
+  } catch (error) {
+    if (content.key.size === undefined || signal.aborted) throw error
+    deps.log.debug('the version of content could not be learned', {
+      key: displayKey(content.key),
+      reason: reasonOf(error),
+    })
+    return undefined
+  }
+}
+
+/**
+ * Not a way to the bytes, but what to do when the source refused because the content there has changed since it was
+ * first seen: the new version is remembered, and shows when the file is opened again.
+ */
+function changedRoute(content: KeyContent, learned: Learned, deps: Deps): (signal: AbortSignal) => Promise<Route> {
+  return async (signal) => {
+    const now = await measure(content, deps, signal)
+    if (now.validator === learned.validator && now.size === learned.size) {
+      throw new AnnexfsError('UNAVAILABLE', 'the content is still the same version')
+    }
+    throw new AnnexfsError(
+      'CORRUPT',
+      `the content at ${now.source} has changed since it was opened; open the file again`,
+    )
+  }
+}
+
+/** What is remembered of a key whose bytes its name does not fix. */
+interface Learned extends Measured {
+  readonly source: string
+}
+
+/** The size that was learned of a key without one, from disk; undefined when it was never learned. */
+export function learnedSize(key: Key, deps: Pick<Deps, 'facts'>): Promise<Learned | undefined> {
+  return deps.facts.get('size', key.raw, isLearned)
+}
+
+/**
+ * The size of a key that does not say it: remembered, or asked of its sources now (and remembered for good).
+ * @throws AnnexfsError UNAVAILABLE, TIMED_OUT.
+ */
+export async function sizeOf(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Bytes> {
+  const known = await learnedSize(content.key, deps)
+  return (known ?? (await measure(content, deps, signal))).size
+}
+
+async function measure(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Learned> {
+  const found = await find(content, deps)
+  const attempts: Attempt[] = []
+  const remember = async (learned: Learned): Promise<Learned> => {
+    await deps.facts.set('size', content.key.raw, learned)
+    return learned
+  }
+  for (const source of found.sources) {
+    try {
+      const measured = await source.measure?.(signal)
+      if (measured !== undefined) return await remember({ ...measured, source: source.name })
+      attempts.push({ source: source.name, reason: 'does not say the size' })
+    } catch (error) {
+      attempts.push({ source: source.name, reason: reasonOf(error) })
+    } finally {
+      source.close?.()
+    }
+  }
+  for (const torrent of found.torrents) {
+    try {
+      const metainfo = await torrentAt(torrent.url, deps, signal)
+      const file = metainfo.files[torrent.file - 1]
+      if (file !== undefined) return await remember({ size: file.length, validator: '', source: metainfo.infohash })
+    } catch (error) {
+      attempts.push({ source: torrent.url, reason: reasonOf(error) })
+    }
+  }
+  throw new AnnexfsError(
+    'UNAVAILABLE',
+    `the size of ${displayKey(content.key)} is not known and no source could tell it: ${listed([...attempts, ...unusable(found)])}`,
+    { attempts },
+  )
+}
+
+interface RemoteRoute {
+  readonly route: Route
+  readonly generation: number
+}
+
+async function remoteRoute(content: KeyContent, size: Bytes, deps: Deps): Promise<RemoteRoute> {
+  const spec = await keySpace(content, size, deps)
+  const route = spaceRoute('remotes', spec, deps)
+  return { route, generation: route.generation }
+}
+
+/** The piece space of a key. Keys whose bytes may change under the same name get one per version of the content. */
+async function keySpace(content: KeyContent, size: Bytes, deps: Deps): Promise<SpaceSpec> {
+  const { key } = content
+  const hash = keyHash(key)
+  const learned = isStable(key) ? undefined : await learnedSize(key, deps)
+  const space = { id: await keySpaceId(key, deps), length: size, pieceLength: pieceLengthFor(size) }
+  const check: CheckWhole | undefined =
+    hash === undefined
+      ? undefined
+      : (slice, signal) => checkWhole({ read: { cacheFolder: deps.cacheFolder }, slice, ...hash, signal })
+  return {
+    slice: { space, offset: 0, length: size },
+    sources: async () => {
+      const found = await find(content, deps, learned)
+      return { sources: found.sources, unusable: unusable(found) }
+    },
+    check,
+  }
+}
+
+/** The id of the piece space that holds a key's pieces. */
+export async function keySpaceId(key: Key, deps: Pick<Deps, 'facts'>): Promise<SpaceId> {
+  const name = escapeBytes(keyFile(key))
+  const bounded = name.length <= LONGEST_ID ? name : `sha256-${sha256(key.raw)}`
+  if (isStable(key)) return `key:${bounded}` as SpaceId
+  const learned = await learnedSize(key, deps)
+  return `url:${sha256(`${key.raw}\n${learned?.source ?? ''}\n${learned?.validator ?? ''}`)}` as SpaceId
+}
+
+function torrents(content: KeyContent, size: Bytes, deps: Deps): (signal: AbortSignal) => Promise<Route> {
+  return async (signal) => {
+    const found = await find(content, deps)
+    const attempts: Attempt[] = []
+    for (const torrent of found.torrents) {
+      try {
+        const metainfo = await torrentAt(torrent.url, deps, signal)
+        return await torrentRoute(metainfo, torrent.file - 1, size, deps)
+      } catch (error) {
+        attempts.push({ source: torrent.url, reason: reasonOf(error) })
+      }
+    }
+    throw new AnnexfsError(
+      'UNAVAILABLE',
+      attempts.length === 0 ? 'no torrent is recorded for it' : 'no torrent of it can be used',
+      { attempts },
+    )
+  }
+}
+
+async function find(content: KeyContent, deps: Deps, learned?: Learned): Promise<KeySources> {
+  const { annex, key } = content
+  const found = await sourcesForKey({ annex, key, client: deps.client, log: deps.log, forbid: deps.forbid })
+  if (found.sources.length === 0 && found.torrents.length === 0 && found.unsupported.length > 0) {
+    deps.log.warn('content is only at remotes of a kind that is not supported yet', {
+      key: displayKey(key),
+      remotes: found.unsupported.join(', '),
+    })
+  }
+  return learned === undefined ? found : { ...found, sources: onlyVersion(found.sources, learned) }
+}
+
+/** Bytes of two downloads are never mixed: only the source whose version is known, or all when it named none. */
+function onlyVersion(sources: readonly Source[], learned: Learned): readonly Source[] {
+  const same = sources.filter((source) => source.name === learned.source)
+  return same.length > 0 ? same : sources
+}
+
+function unusable(found: KeySources): Attempt[] {
+  return found.unsupported.map((name) => ({
+    source: name,
+    reason: 'may have it, but this kind of remote is not supported yet',
+  }))
+}
+
+function listed(attempts: readonly Attempt[]): string {
+  if (attempts.length === 0) return 'nothing is recorded about where it is'
+  return attempts.map((one) => `${one.source}: ${one.reason}`).join('; ')
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text, 'latin1').digest('hex')
+}
+
+function isLearned(value: unknown): Learned | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { size, validator, source } = value as Record<string, unknown>
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) return undefined
+  if (typeof validator !== 'string' || typeof source !== 'string') return undefined
+  return { size, validator, source }
+}

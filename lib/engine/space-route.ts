@@ -1,0 +1,35 @@
+import { Reader } from '../reader/reader.js'
+import type { ActiveSpace, SpaceSpec } from './spaces.js'
+import { wrong } from './wholeness.js'
+import type { Route } from './routed-file.js'
+import type { Deps } from './deps.js'
+
+/** Reads a slice of a piece space through the cache. */
+export function spaceRoute(name: string, spec: SpaceSpec, deps: Deps): Route & { readonly generation: number } {
+  const space: ActiveSpace = deps.spaces.acquire(spec)
+  const { wholeness } = space
+  const generation = wholeness.generation
+  const strict = deps.verify === 'strict' && spec.slice.space.hashes === undefined
+  const reader = new Reader({
+    slice: spec.slice,
+    cache: space.cache,
+    fetcher: space.fetcher,
+    readahead: deps.readahead,
+    log: deps.log,
+    checkedOnly: strict,
+    gate: (signal) => {
+      // Bytes read before were wrong; mixing them with right ones would be worse than an error.
+      if (wholeness.generation !== generation) throw wrong(spec.slice.space.id)
+      return strict && !wholeness.isWhole ? wholeness.ensure(signal) : undefined
+    },
+  })
+  return {
+    name,
+    generation,
+    read: (offset, length, into, signal) => reader.read(offset, length, into, signal),
+    close: () => {
+      reader.close()
+      space.release()
+    },
+  }
+}

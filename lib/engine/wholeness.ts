@@ -1,0 +1,163 @@
+import type { CachedSpace } from '../cache/store.js'
+import { pieceCount, type Slice } from '../space/space.js'
+import type { Log } from '../log/log.js'
+import type { Fetcher } from '../scheduler/fetcher.js'
+import { AnnexfsError, abortError, reasonOf } from '../errors.js'
+
+/** Compares all cached bytes of a slice with the content's own hash. */
+export type CheckWhole = (slice: Slice, signal: AbortSignal) => Promise<'match' | 'mismatch' | 'incomplete'>
+
+export interface WholenessOptions {
+  readonly slice: Slice
+  readonly cache: CachedSpace
+  readonly fetcher: Fetcher
+  /** Undefined when the content has no hash that we can compute. */
+  readonly check: CheckWhole | undefined
+  readonly log: Log
+  readonly cacheLimit: number
+}
+
+/** Pieces asked for at once while the whole content is fetched. */
+const FILL_WINDOW = 64
+
+/**
+ * Watches a slice whose pieces have no hashes of their own: when all of it is in the cache it is checked against the
+ * content's own hash. A mismatch empties the cache of it and raises {@link generation}: what was opened before must not
+ * go on, what is opened later starts afresh from other sources.
+ */
+export class Wholeness {
+  readonly #options: WholenessOptions
+  readonly #closing = new AbortController()
+  #checking: Promise<void> | undefined
+  #filling: Promise<void> | undefined
+  #generation = 0
+
+  constructor(options: WholenessOptions) {
+    this.#options = options
+  }
+
+  /** How often this content was found to be wrong. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  get isWhole(): boolean {
+    const summary = this.#options.cache.summary()
+    return summary.assurance === 'whole' && this.#isComplete()
+  }
+
+  /** Called after each fetched piece. */
+  pieceArrived(): void {
+    if (this.#options.check === undefined || this.#checking !== undefined || !this.#isComplete()) return
+    if (this.#options.cache.summary().assurance === 'whole') return
+    this.#startCheck().catch((error: unknown) => {
+      this.#options.log.warn('could not check content against its key', {
+        content: this.#options.slice.space.id,
+        reason: reasonOf(error),
+      })
+    })
+  }
+
+  /**
+   * Fetches all of it and checks it, shared by everyone who waits.
+   * @throws AnnexfsError FORBIDDEN when it has no hash or is larger than the cache, CORRUPT on mismatch, the signal's reason.
+   */
+  ensure(signal: AbortSignal): Promise<void> {
+    const { check, slice, cacheLimit } = this.#options
+    if (check === undefined) {
+      throw new AnnexfsError(
+        'FORBIDDEN',
+        'this content has no hash to check it against; strict verification refuses it (mount without --verify=strict to read it)',
+      )
+    }
+    if (slice.length > cacheLimit) {
+      throw new AnnexfsError(
+        'FORBIDDEN',
+        `strict verification needs all ${slice.length} bytes in the cache, which holds ${cacheLimit}; give a larger --cache-size`,
+      )
+    }
+    this.#filling ??= this.#fill().finally(() => {
+      this.#filling = undefined
+    })
+    return abortable(this.#filling, signal)
+  }
+
+  close(): void {
+    this.#closing.abort()
+  }
+
+  #isComplete(): boolean {
+    const { cache, slice } = this.#options
+    if (cache.summary().cachedBytes < slice.length) return false
+    return cache.cachedIn(slice.offset, slice.offset + slice.length) >= slice.length
+  }
+
+  async #fill(): Promise<void> {
+    const { slice, cache, fetcher } = this.#options
+    const generation = this.#generation
+    const { pieceLength } = slice.space
+    const first = Math.floor(slice.offset / pieceLength)
+    const end = Math.min(pieceCount(slice.space), Math.ceil((slice.offset + slice.length) / pieceLength))
+    for (let tries = 0; tries < 3; tries++) {
+      const running = new Set<Promise<unknown>>()
+      for (let index = first; index < end; index++) {
+        if (cache.has(index)) continue
+        const one: Promise<unknown> = fetcher
+          .fetch(index, { urgency: 'fill', signal: this.#closing.signal })
+          .finally(() => running.delete(one))
+        running.add(one)
+        if (running.size >= FILL_WINDOW) await Promise.race(running)
+      }
+      await Promise.all(running)
+      if (!this.isWhole) await this.#startCheck()
+      if (this.isWhole) return
+      if (this.#generation !== generation) throw wrong(slice.space.id)
+    }
+    throw new AnnexfsError(
+      'UNAVAILABLE',
+      'the cache is too small to keep this content until it was checked; give a larger --cache-size',
+    )
+  }
+
+  #startCheck(): Promise<void> {
+    this.#checking ??= this.#check().finally(() => {
+      this.#checking = undefined
+    })
+    return this.#checking
+  }
+
+  async #check(): Promise<void> {
+    const { check, slice, cache, fetcher, log } = this.#options
+    if (check === undefined) return
+    const result = await check(slice, this.#closing.signal)
+    if (result === 'match') {
+      fetcher.contributors.clear()
+      await cache.markWhole()
+    } else if (result === 'mismatch') {
+      this.#generation += 1
+      log.error('content is not what its key says: everything cached of it was thrown away', {
+        content: slice.space.id,
+        sources: [...fetcher.contributors].join(', ') || 'an earlier run',
+      })
+      fetcher.distrust()
+      await cache.drop()
+    }
+  }
+}
+
+/** The error for content that was found not to match its key. */
+export function wrong(id: string): AnnexfsError {
+  return new AnnexfsError(
+    'CORRUPT',
+    `what was fetched of ${id} does not match its key; it was thrown away. Open the file again to try other sources`,
+  )
+}
+
+function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(abortError(signal))
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}

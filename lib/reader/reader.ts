@@ -1,0 +1,198 @@
+import type { CachedSpace } from '../cache/store.js'
+import type { Log } from '../log/log.js'
+import { pieceCount, pieceSize, type Bytes, type Slice, type Urgency } from '../space/space.js'
+import type { Demand } from '../sources/source.js'
+import type { Piece } from '../verify/piece.js'
+import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
+import { afterRead, UNREAD, type Pattern } from './readahead.js'
+
+/** What a reader needs of the scheduler. */
+export interface PieceFetcher {
+  fetch(index: number, demand: Demand): Promise<Piece>
+  isFetching(index: number): boolean
+}
+
+export interface ReaderOptions {
+  readonly slice: Slice
+  readonly cache: CachedSpace
+  readonly fetcher: PieceFetcher
+  /** The most bytes to fetch ahead of a sequential reader; 0 switches readahead off. */
+  readonly readahead: Bytes
+  readonly log: Log
+  /**
+   * Asked before each read: throws, or rejects, when nothing may be returned (content found wrong); a promise is waited
+   * for (strict verification fetches and checks the whole content first).
+   */
+  readonly gate?: (signal: AbortSignal) => Promise<void> | undefined
+  /** Return nothing that was not checked: a piece lost since the gate opened is not fetched alone. */
+  readonly checkedOnly?: boolean
+}
+
+/** The part of one piece that a read needs. */
+interface Part {
+  readonly index: number
+  readonly start: Bytes
+  readonly end: Bytes
+  /** Where it goes, from the start of the read. */
+  readonly at: Bytes
+}
+
+/** How often strict verification starts over because the cache lost a piece at once. */
+const MOST_GATE_TRIES = 3
+
+class LostPiece extends AnnexfsError {
+  constructor() {
+    super('UNAVAILABLE', 'the cache is too small to keep this content until it was checked; give a larger --cache-size')
+  }
+}
+
+/**
+ * One open file: turns offsets into pieces, takes them from the cache or has them fetched, and fetches ahead while
+ * reads are sequential. Reads may run in parallel.
+ */
+export class Reader {
+  readonly #options: ReaderOptions
+  #pattern: Pattern = UNREAD
+  #ahead = new AbortController()
+  /** Pieces below this index were already asked for ahead of the present run of sequential reads. */
+  #aheadUntil = 0
+  #closed = false
+
+  constructor(options: ReaderOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Up to `length` bytes at `offset` of the slice, short only at its end. Cached bytes are copied into `into` at once
+   * and counted; else the bytes are promised and `into` is left alone.
+   */
+  read(offset: Bytes, length: Bytes, into: Uint8Array, signal: AbortSignal): number | Promise<Uint8Array> {
+    const { slice, gate } = this.#options
+    if (this.#closed) throw new AnnexfsError('ABORTED', 'the file was closed')
+    const count = Math.max(0, Math.min(length, slice.length - offset))
+    if (count === 0) return 0
+    const wait = gate?.(signal)
+    if (wait !== undefined) return this.#readGated(wait, offset, count, signal)
+    if (!this.#copyCached(offset, count, into)) return this.#readLater(offset, count, signal)
+    this.#follow(offset, count)
+    return count
+  }
+
+  /** Ends readahead; reads in progress are ended by their own signals. */
+  close(): void {
+    this.#closed = true
+    this.#ahead.abort()
+  }
+
+  #copyCached(offset: Bytes, count: Bytes, into: Uint8Array): boolean {
+    const { cache, slice } = this.#options
+    const { pieceLength } = slice.space
+    const start = slice.offset + offset
+    const index = Math.floor(start / pieceLength)
+    const inner = start - index * pieceLength
+    if (inner + count <= pieceLength) return cache.readSync(index, inner, inner + count, into) === 'hit'
+    for (const part of this.#parts(offset, count)) {
+      const target = into.subarray(part.at, part.at + part.end - part.start)
+      if (cache.readSync(part.index, part.start, part.end, target) !== 'hit') return false
+    }
+    return true
+  }
+
+  /** Strict: a piece that was evicted between the check and the read closes the gate again. */
+  async #readGated(open: Promise<void>, offset: Bytes, count: Bytes, signal: AbortSignal): Promise<Uint8Array> {
+    let gate: Promise<void> | undefined = open
+    for (let tries = 0; ; tries++) {
+      await gate
+      try {
+        return await this.#readLater(offset, count, signal)
+      } catch (error) {
+        if (!(error instanceof LostPiece) || tries >= MOST_GATE_TRIES) throw error
+        gate = this.#options.gate?.(signal)
+      }
+    }
+  }
+
+  async #readLater(offset: Bytes, count: Bytes, signal: AbortSignal): Promise<Uint8Array> {
+    const parts = this.#parts(offset, count)
+    const failed = new AbortController()
+    const both = AbortSignal.any([signal, failed.signal])
+    const arriving = parts.map((part) => this.#part(part, both))
+    this.#follow(offset, count)
+    try {
+      const [only, ...others] = await Promise.all(arriving)
+      if (only !== undefined && others.length === 0) return only
+      const bytes = Buffer.allocUnsafeSlow(count)
+      let at = 0
+      for (const part of only === undefined ? others : [only, ...others]) {
+        bytes.set(part, at)
+        at += part.byteLength
+      }
+      return bytes
+    } finally {
+      failed.abort()
+    }
+  }
+
+  async #part(part: Part, signal: AbortSignal): Promise<Uint8Array> {
+    const { cache, fetcher, checkedOnly } = this.#options
+    // Asked for in the same turn as what is read ahead, so that the scheduler can join them.
+    if (cache.has(part.index)) {
+      const cached = await cache.read(part.index, part.start, part.end)
+      if (cached !== undefined) return cached
+    }
+    if (checkedOnly === true) throw new LostPiece()
+    const piece = await fetcher.fetch(part.index, { urgency: 'read', signal })
+    return piece.bytes.subarray(part.start, part.end)
+  }
+
+  #parts(offset: Bytes, count: Bytes): Part[] {
+    const { space, offset: base } = this.#options.slice
+    const parts: Part[] = []
+    let at = 0
+    while (at < count) {
+      const position = base + offset + at
+      const index = Math.floor(position / space.pieceLength)
+      const start = position - index * space.pieceLength
+      const end = Math.min(pieceSize(space, index), start + count - at)
+      parts.push({ index, start, end, at })
+      at += end - start
+    }
+    return parts
+  }
+
+  /** Learns from a read and fetches ahead of it. */
+  #follow(offset: Bytes, count: Bytes): void {
+    const { slice, readahead, checkedOnly } = this.#options
+    if (readahead === 0 || checkedOnly === true) return
+    const before = this.#pattern
+    this.#pattern = afterRead(before, offset, count, readahead)
+    if (this.#pattern.window === 0) {
+      if (before.window > 0) {
+        this.#ahead.abort()
+        this.#ahead = new AbortController()
+      }
+      this.#aheadUntil = 0
+      return
+    }
+    const { pieceLength } = slice.space
+    const from = slice.offset + this.#pattern.next
+    const until = Math.min(slice.offset + slice.length, from + this.#pattern.window)
+    // A full window is topped up by halves, so that requests stay long.
+    const asked = this.#aheadUntil * pieceLength
+    if (asked - from > this.#pattern.window / 2 && asked < until) return
+    const first = Math.max(Math.floor(from / pieceLength), this.#aheadUntil)
+    const last = Math.min(Math.ceil(until / pieceLength), pieceCount(slice.space))
+    for (let index = first; index < last; index++) this.#fetchAhead(index, 'readahead')
+    this.#aheadUntil = Math.max(this.#aheadUntil, last)
+  }
+
+  #fetchAhead(index: number, urgency: Urgency): void {
+    const { cache, fetcher, log, slice } = this.#options
+    if (cache.has(index) || fetcher.isFetching(index)) return
+    fetcher.fetch(index, { urgency, signal: this.#ahead.signal }).catch((error: unknown) => {
+      // Whoever reads the piece is told; here it is only worth a word.
+      if (isAnnexfsError(error, 'ABORTED')) return
+      log.debug('readahead failed', { content: slice.space.id, piece: index, reason: reasonOf(error) })
+    })
+  }
+}

@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createHash } from 'node:crypto'
+import { AnnexfsError, isAnnexfsError } from '../../lib/errors.js'
+import { silentLog } from '../../lib/log/log.js'
+import { fetchBudget } from '../../lib/scheduler/budget.js'
+import { Fetcher } from '../../lib/scheduler/fetcher.js'
+import type { Source } from '../../lib/sources/source.js'
+import type { PieceSpace } from '../../lib/space/space.js'
+import { bytesOf, memoryCache, memorySource, spaceOf } from '../support/memory.js'
+
+const PIECE = 1000
+const bytes = bytesOf(10 * PIECE + 500, 1)
+const plain = spaceOf(bytes, PIECE)
+const hashed: PieceSpace = {
+  ...plain,
+  hashes: {
+    algorithm: 'sha1',
+    at: (index) =>
+      createHash('sha1')
+        .update(bytes.subarray(index * PIECE, (index + 1) * PIECE))
+        .digest(),
+  },
+}
+
+function fetcherOf(sources: readonly Source[], space: PieceSpace = plain, budget = 1e9): Fetcher {
+  return new Fetcher({
+    space,
+    sources: async () => ({ sources, unusable: [] }),
+    cache: memoryCache(space),
+    budget: fetchBudget(budget),
+    log: silentLog,
+  })
+}
+
+const never = new AbortController().signal
+const read = { urgency: 'read', signal: never } as const
+const ahead = { urgency: 'readahead', signal: never } as const
+
+function piece(index: number): Buffer {
+  return bytes.subarray(index * PIECE, (index + 1) * PIECE)
+}
+
+test('wishes of one turn for neighbouring pieces become one request', async () => {
+  const source = memorySource(bytes)
+  const fetcher = fetcherOf([source])
+  const pieces = await Promise.all([3, 4, 5, 10].map((index) => fetcher.fetch(index, index === 3 ? read : ahead)))
+  for (const one of pieces) assert.deepEqual(Buffer.from(one.bytes), piece(one.index))
+  assert.deepEqual(source.asked.ranges, [
+    { start: 3000, end: 6000 },
+    { start: 10_000, end: 10_500 },
+  ])
+  fetcher.close()
+})
+
+test('equal wishes share one fetch', async () => {
+  const source = memorySource(bytes)
+  const fetcher = fetcherOf([source])
+  await Promise.all(Array.from({ length: 20 }, () => fetcher.fetch(7, read)))
+  assert.equal(source.asked.ranges.length, 1)
+  fetcher.close()
+})
+
+test('a failing source is replaced by another, and the error names all of them when none is left', async () => {
+  const bad = memorySource(bytes, {
+    name: 'bad',
+    cost: 100,
+    before: () => {
+      throw new AnnexfsError('UNAVAILABLE', 'connection refused')
+    },
+  })
+  const good = memorySource(bytes, { name: 'good' })
+  const fetcher = fetcherOf([bad, good])
+  assert.deepEqual(Buffer.from((await fetcher.fetch(2, read)).bytes), piece(2))
+  fetcher.close()
+  const alone = fetcherOf([bad, memorySource(bytes, { name: 'empty', find: async () => false })])
+  await assert.rejects(alone.fetch(2, read), (error) => {
+    assert.ok(isAnnexfsError(error, 'UNAVAILABLE'))
+    assert.match(error.message, /bad: connection refused; empty: does not have it/)
+    return true
+  })
+  alone.close()
+})
+
+test('a source that gives a piece with the wrong hash is set aside and the read goes on from another', async () => {
+  const lies = Buffer.from(bytes)
+  lies[3100] = (lies[3100] ?? 0) ^ 1
+  const liar = memorySource(lies, { name: 'liar', cost: 100 })
+  const honest = memorySource(bytes, { name: 'honest' })
+  const fetcher = fetcherOf([liar, honest], hashed)
+  assert.deepEqual(Buffer.from((await fetcher.fetch(3, read)).bytes), piece(3))
+  assert.deepEqual(Buffer.from((await fetcher.fetch(4, read)).bytes), piece(4))
+  assert.equal(liar.asked.ranges.length, 1)
+  assert.deepEqual(fetcher.sourceNames, ['honest'])
+  fetcher.close()
+})
+
+test('a source that ends early or gives too much fails over', async () => {
+  const short = memorySource(bytes, { name: 'short', cost: 100 })
+  const holding = await short.find(plain, never)
+  assert.ok(holding !== undefined)
+  for (const wrong of [-1, 1]) {
+    const source: Source = {
+      name: 'wrong',
+      cost: 100,
+      find: async () => ({
+        ...holding,
+        async *read(range) {
+          yield bytes.subarray(range.start, range.end + wrong)
+        },
+      }),
+    }
+    const fetcher = fetcherOf([source, memorySource(bytes)])
+    assert.deepEqual(Buffer.from((await fetcher.fetch(1, read)).bytes), piece(1))
+    fetcher.close()
+  }
+})
+
+test('a source that stalls gets company from another one', async () => {
+  const stalled = memorySource(bytes, {
+    name: 'stalled',
+    cost: 100,
+    before: (_range, _given, demand) => hang(demand.signal),
+  })
+  const other = memorySource(bytes, { name: 'other' })
+  const fetcher = fetcherOf([stalled, other])
+  const signal = AbortSignal.timeout(5000)
+  assert.deepEqual(Buffer.from((await fetcher.fetch(6, { urgency: 'read', signal })).bytes), piece(6))
+  await sleep(10)
+  assert.equal(stalled.asked.running, 0, 'the stalled request is given up')
+  fetcher.close()
+})
+
+test('when nobody waits any more the transfer stops; when one of two goes it does not', async () => {
+  const slow = memorySource(bytes, { chunk: 100, before: () => sleep(20) })
+  const fetcher = fetcherOf([slow])
+  const one = new AbortController()
+  const two = new AbortController()
+  const first = fetcher.fetch(0, { urgency: 'read', signal: one.signal })
+  const second = fetcher.fetch(0, { urgency: 'read', signal: two.signal })
+  await sleep(30)
+  one.abort()
+  await assert.rejects(first, (error) => isAnnexfsError(error, 'ABORTED'))
+  assert.equal(slow.asked.running, 1)
+  two.abort()
+  await assert.rejects(second, (error) => isAnnexfsError(error, 'ABORTED'))
+  await sleep(50)
+  assert.equal(slow.asked.running, 0)
+  assert.ok(!fetcher.isFetching(0))
+  fetcher.close()
+})
+
+test('the error at a deadline says what was being tried', async () => {
+  const hung = memorySource(bytes, { name: 'hung', before: (_range, _given, demand) => hang(demand.signal) })
+  const fetcher = fetcherOf([hung])
+  await assert.rejects(fetcher.fetch(0, { urgency: 'read', signal: AbortSignal.timeout(50) }), (error) => {
+    assert.ok(isAnnexfsError(error, 'TIMED_OUT'))
+    assert.equal(error.attempts[0]?.source, 'hung')
+    return true
+  })
+  fetcher.close()
+})
+
+test('what is fetched ahead stays within the budget, and reads pass it', async () => {
+  const gate = withResolvers()
+  const source = memorySource(bytes, { longest: PIECE, parallel: 100, before: () => gate.promise })
+  const fetcher = fetcherOf([source], plain, 3 * PIECE)
+  const wishes = [0, 1, 2, 3, 4, 5].map((index) => fetcher.fetch(index, ahead))
+  await sleep(20)
+  assert.equal(source.asked.running, 3)
+  const urgent = fetcher.fetch(9, read)
+  await sleep(20)
+  assert.equal(source.asked.running, 4)
+  gate.resolve()
+  await Promise.all([...wishes, urgent])
+  fetcher.close()
+})
+
+test('closing ends everything that waits', async () => {
+  const hung = memorySource(bytes, { before: (_range, _given, demand) => hang(demand.signal) })
+  const fetcher = fetcherOf([hung])
+  const waiting = fetcher.fetch(0, read)
+  await sleep(10)
+  fetcher.close()
+  await assert.rejects(waiting, (error) => isAnnexfsError(error, 'ABORTED'))
+  await assert.rejects(fetcher.fetch(1, read), (error) => isAnnexfsError(error, 'ABORTED'))
+})
+
+function hang(signal: AbortSignal): Promise<void> {
+  return new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(new AnnexfsError('ABORTED', 'stopped')), { once: true })
+  })
+}
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = (): void => undefined
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve: () => resolve() }
+}
