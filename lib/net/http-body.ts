@@ -1,0 +1,216 @@
+import type { Dispatcher } from 'undici'
+import { abortError, AnnexfsError, isAnnexfsError, reasonOf, systemCode } from '../errors.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
+import { shownUrl } from './url.js'
+
+/** An answer: its head at once, its body as it is read. Either iterate over it (once) or `cancel()` it. */
+export interface HttpBody extends AsyncIterable<Uint8Array> {
+  /** The URL that answered, after redirects, with its secrets: not for logs. */
+  readonly url: URL
+  readonly status: number
+  /** The value of a header (name in lower case), or undefined. */
+  header(name: string): string | undefined
+  cancel(): void
+}
+
+/** The connection ended before the whole answer had come; asking again may help. */
+export class CutOff extends AnnexfsError {
+  constructor(message: string, cause: unknown) {
+    super('UNAVAILABLE', message, { cause })
+  }
+}
+
+/** Reading from the socket stops above the first and goes on below the second. */
+const PAUSE_ABOVE: Bytes = 512 * 1024
+const RESUME_BELOW: Bytes = 128 * 1024
+
+export interface ExchangeOptions {
+  readonly url: URL
+  readonly method: 'GET' | 'HEAD'
+  readonly headers: Readonly<Record<string, string>>
+  readonly signal: AbortSignal
+  /** The longest silence of the server, before its answer and within it. */
+  readonly idleTimeout: Milliseconds
+}
+
+/**
+ * Sends one request; does not follow redirects.
+ * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, FORBIDDEN (certificate, address), ABORTED.
+ */
+export function exchange(dispatcher: Dispatcher, options: ExchangeOptions): Promise<HttpBody> {
+  const { url, method, headers, signal } = options
+  if (signal.aborted) return Promise.reject(abortError(signal))
+  const answer = new Exchange(options)
+  dispatcher.dispatch(
+    // Our own timers know what we wait for; the library's would also run while a reader takes its time.
+    { origin: url.origin, path: url.pathname + url.search, method, headers, headersTimeout: 0, bodyTimeout: 0 },
+    answer,
+  )
+  return answer.started
+}
+
+class Exchange implements HttpBody, Dispatcher.DispatchHandler {
+  readonly url: URL
+  readonly started: Promise<HttpBody>
+  status = 0
+  readonly #options: ExchangeOptions
+  #headers: Readonly<Record<string, string | string[] | undefined>> = {}
+  #controller: Dispatcher.DispatchController | undefined
+  #chunks: Uint8Array[] = []
+  #queued: Bytes = 0
+  #state: 'asking' | 'body' | 'ended' | 'failed' = 'asking'
+  #error: AnnexfsError | undefined
+  #wake: (() => void) | undefined
+  #timer: NodeJS.Timeout | undefined
+  #start!: (body: HttpBody) => void
+  #refuse!: (error: AnnexfsError) => void
+
+  constructor(options: ExchangeOptions) {
+    this.#options = options
+    this.url = options.url
+    this.started = new Promise((resolve, reject) => {
+      this.#start = resolve
+      this.#refuse = reject
+    })
+    options.signal.addEventListener('abort', this.#aborted)
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#headers[name]
+    return Array.isArray(value) ? value.join(', ') : value
+  }
+
+  cancel(): void {
+    this.#fail(new AnnexfsError('ABORTED', `${shownUrl(this.url)}: the answer is not wanted any more`))
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for (;;) {
+        const chunk = this.#chunks.shift()
+        if (chunk !== undefined) {
+          this.#queued -= chunk.byteLength
+          if (this.#queued < RESUME_BELOW && this.#state === 'body') this.#controller?.resume()
+          yield chunk
+        } else if (this.#error !== undefined) {
+          throw this.#error
+        } else if (this.#state === 'ended') {
+          return
+        } else {
+          await this.#arrival()
+        }
+      }
+    } finally {
+      this.cancel()
+    }
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    if (this.#error !== undefined) {
+      controller.abort(this.#error)
+      return
+    }
+    this.#controller = controller
+    this.#expect('did not answer')
+  }
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Readonly<Record<string, string | string[] | undefined>>,
+  ): void {
+    if (status < 200 || this.#state !== 'asking') return
+    clearTimeout(this.#timer)
+    this.#state = 'body'
+    this.status = status
+    this.#headers = headers
+    this.#start(this)
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Uint8Array): void {
+    if (this.#state !== 'body') return
+    this.#chunks.push(chunk)
+    this.#queued += chunk.byteLength
+    if (this.#queued > PAUSE_ABOVE) controller.pause()
+    this.#wake?.()
+  }
+
+  onResponseEnd(): void {
+    if (this.#state !== 'body') return
+    this.#state = 'ended'
+    this.#release()
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#fail(networkError(this.url, error, this.#controller !== undefined))
+  }
+
+  readonly #aborted = (): void => {
+    this.#chunks = []
+    this.#fail(abortError(this.#options.signal))
+  }
+
+  #fail(error: AnnexfsError): void {
+    if (this.#state === 'ended' || this.#state === 'failed') return
+    this.#state = 'failed'
+    this.#error = error
+    this.#release()
+    this.#controller?.abort(error)
+    this.#refuse(error)
+  }
+
+  #release(): void {
+    clearTimeout(this.#timer)
+    this.#options.signal.removeEventListener('abort', this.#aborted)
+    this.#wake?.()
+  }
+
+  #arrival(): Promise<void> {
+    this.#expect('sent nothing')
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = undefined
+        clearTimeout(this.#timer)
+        resolve()
+      }
+    })
+  }
+
+  #expect(otherwise: string): void {
+    const { idleTimeout } = this.#options
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      const message = `${shownUrl(this.url)}: the server ${otherwise} for ${idleTimeout / 1000} s`
+      this.#fail(new AnnexfsError('TIMED_OUT', message))
+    }, idleTimeout)
+  }
+}
+
+const CERTIFICATE =
+  /^(CERT_|ERR_TLS_CERT|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|CRL_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_)/
+
+function networkError(url: URL, error: Error, connected: boolean): AnnexfsError {
+  if (isAnnexfsError(error)) return error
+  const shown = shownUrl(url)
+  const code = systemCode(error) ?? ''
+  if (CERTIFICATE.test(code)) {
+    const message = `${shown}: the server's certificate is refused (${code}): ${reasonOf(error)}`
+    return new AnnexfsError('FORBIDDEN', message, { cause: error })
+  }
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
+    return new AnnexfsError('TIMED_OUT', `${shown}: no connection in time`, { cause: error })
+  }
+  if (!connected) {
+    return new AnnexfsError('UNAVAILABLE', `${shown}: no connection: ${inner(error)}`, { cause: error })
+  }
+  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+    return new AnnexfsError('UNAVAILABLE', `${shown}: the answer is not HTTP: ${reasonOf(error)}`, { cause: error })
+  }
+  return new CutOff(`${shown}: the connection was cut off: ${reasonOf(error)}`, error)
+}
+
+function inner(error: Error): string {
+  return error instanceof AggregateError && error.message === ''
+    ? error.errors.map(reasonOf).join(', ')
+    : reasonOf(error)
+}

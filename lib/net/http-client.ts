@@ -1,0 +1,207 @@
+import { isIP } from 'node:net'
+import { Agent, buildConnector } from 'undici'
+import { AnnexfsError } from '../errors.js'
+import type { Log } from '../log/log.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
+import type { AddressPolicy } from './address-policy.js'
+import { exchange, type HttpBody } from './http-body.js'
+import { systemResolve, type Resolve } from './resolve.js'
+import { shownUrl, webUrl } from './url.js'
+
+export interface HttpClientOptions {
+  /** What may be connected to, for every hop. */
+  readonly policy: AddressPolicy
+  /** For redirects to another origin, when `policy` is looser because the user named the URL. Default: `policy`. */
+  readonly redirectPolicy?: AddressPolicy
+  readonly log: Log
+  readonly userAgent?: string
+  /** Default 10 s: name, TCP and TLS together. */
+  readonly connectTimeout?: Milliseconds
+  /** Default 10 s: the longest silence before and within an answer. */
+  readonly idleTimeout?: Milliseconds
+  readonly resolve?: Resolve
+  /** PEM certificates to trust instead of those of Node.js. */
+  readonly ca?: readonly string[]
+}
+
+export interface GetOptions {
+  readonly signal: AbortSignal
+  readonly range?: ByteRange
+  /** A strong entity tag or date (RFC 9110, 13.1.5): the range only if that still holds, else all of it. */
+  readonly ifRange?: string
+}
+
+const MOST_REDIRECTS = 5
+/** Per origin: what browsers allow themselves, and a little more. */
+const MOST_CONNECTIONS = 8
+/** Idle ones are kept as long as common servers do. */
+const KEEP_ALIVE: Milliseconds = 15_000
+const LARGEST_HEAD: Bytes = 32 * 1024
+/** Before the next address of a host is tried. */
+const NEXT_ADDRESS_AFTER: Milliseconds = 1_000
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
+
+/**
+ * An HTTP/1.1 client for hosts that others have named. Every address that a name stands for is checked against the
+ * policy and connected to as it was checked, on every hop; only http and https; certificates are always verified.
+ */
+export class HttpClient {
+  readonly #options: HttpClientOptions
+  readonly #agent: Agent
+  /** Connections are kept per policy: one made under a looser policy must not serve a stricter request. */
+  readonly #redirectAgent: Agent
+
+  constructor(options: HttpClientOptions) {
+    this.#options = options
+    const { policy, redirectPolicy = policy } = options
+    this.#agent = agent(options, policy)
+    this.#redirectAgent = redirectPolicy === policy ? this.#agent : agent(options, redirectPolicy)
+  }
+
+  /** The head of the answer, after redirects, whatever its status. @throws as {@link get}. */
+  async head(url: string | URL, signal: AbortSignal): Promise<HttpBody> {
+    const answer = await this.#follow(url, 'HEAD', {}, signal)
+    answer.cancel()
+    return answer
+  }
+
+  /**
+   * The answer, after at most 5 redirects, whatever its status.
+   * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, FORBIDDEN (address, scheme, certificate, https to http), INVALID
+   * (no URL), ABORTED.
+   */
+  get(url: string | URL, options: GetOptions): Promise<HttpBody> {
+    const headers: Record<string, string> = {}
+    if (options.range !== undefined) headers['range'] = `bytes=${options.range.start}-${options.range.end - 1}`
+    if (options.ifRange !== undefined) headers['if-range'] = options.ifRange
+    return this.#follow(url, 'GET', headers, options.signal)
+  }
+
+  /** Cuts off everything that is under way. */
+  async close(): Promise<void> {
+    const closed = new AnnexfsError('ABORTED', 'the HTTP client was closed')
+    await Promise.all([this.#agent.destroy(closed), this.#redirectAgent.destroy(closed)])
+  }
+
+  async #follow(
+    first: string | URL,
+    method: 'GET' | 'HEAD',
+    own: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<HttpBody> {
+    const start = webUrl(String(first))
+    const visited = new Set<string>()
+    let url = start
+    let credentials = basicCredentials(start)
+    for (let hop = 0; ; hop++) {
+      url.username = ''
+      url.password = ''
+      url.hash = ''
+      visited.add(url.href)
+      const headers: Record<string, string> = {
+        ...own,
+        accept: '*/*',
+        'accept-encoding': 'identity',
+        'user-agent': this.#options.userAgent ?? 'annexfs',
+      }
+      if (credentials !== undefined) headers['authorization'] = credentials
+      const dispatcher = url.origin === start.origin ? this.#agent : this.#redirectAgent
+      const idleTimeout = this.#options.idleTimeout ?? 10_000
+      const answer = await exchange(dispatcher, { url, method, headers, signal, idleTimeout })
+      const location = answer.header('location')
+      if (!REDIRECTS.has(answer.status) || location === undefined) return answer
+      answer.cancel()
+      const next = redirectTarget(location, url)
+      this.#options.log.debug('redirected', { from: shownUrl(url), to: shownUrl(next) })
+      // Given back once left: a later hop to the first origin is not one that the user asked for.
+      if (next.origin !== url.origin) credentials = undefined
+      if (hop === MOST_REDIRECTS || visited.has(next.href)) {
+        const how = hop === MOST_REDIRECTS ? `more than ${MOST_REDIRECTS} times` : 'in a circle'
+        throw new AnnexfsError('UNAVAILABLE', `${shownUrl(start)}: the server redirects ${how}`)
+      }
+      url = next
+    }
+  }
+}
+
+function redirectTarget(location: string, from: URL): URL {
+  // Header bytes come as Latin-1; servers send UTF-8.
+  const next = webUrl(Buffer.from(location, 'latin1').toString('utf8'), from)
+  next.username = ''
+  next.password = ''
+  next.hash = ''
+  if (from.protocol === 'https:' && next.protocol === 'http:') {
+    throw new AnnexfsError('FORBIDDEN', `${shownUrl(from)}: redirected from https to http (${shownUrl(next)})`)
+  }
+  return next
+}
+
+/** RFC 7617, from the user and password of a URL. */
+function basicCredentials(url: URL): string | undefined {
+  if (url.username === '' && url.password === '') return undefined
+  const plain = `${percentDecoded(url.username)}:${percentDecoded(url.password)}`
+  return `Basic ${Buffer.from(plain, 'utf8').toString('base64')}`
+}
+
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    // A lone % means itself.
+    return text
+  }
+}
+
+function agent(options: HttpClientOptions, policy: AddressPolicy): Agent {
+  const resolve = options.resolve ?? systemResolve
+  const connect = buildConnector({
+    timeout: options.connectTimeout ?? 10_000,
+    autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_AFTER,
+    // The one resolution there is: what it gives was checked, and is what the socket connects to.
+    lookup: (hostname, _options, done) => {
+      // oxlint-disable promise/no-callback-in-promise -- node:net wants a callback; it does not throw
+      allowedAddresses(hostname, resolve, policy).then(
+        (addresses) => done(null, addresses),
+        (error: unknown) => done(error as Error, []),
+      )
+      // oxlint-enable promise/no-callback-in-promise
+    },
+    ...(options.ca === undefined ? {} : { ca: [...options.ca] }),
+  })
+  return new Agent({
+    connections: MOST_CONNECTIONS,
+    pipelining: 1,
+    keepAliveTimeout: KEEP_ALIVE,
+    keepAliveMaxTimeout: 4 * KEEP_ALIVE,
+    maxHeaderSize: LARGEST_HEAD,
+    allowH2: false,
+    connect: (target, done) => {
+      // A socket to a literal address asks no lookup.
+      if (isIP(target.hostname) !== 0 && !policy.allows(target.hostname)) {
+        done(forbidden(target.hostname, [target.hostname]), null)
+      } else {
+        connect(target, done)
+      }
+    },
+  })
+}
+
+async function allowedAddresses(
+  hostname: string,
+  resolve: Resolve,
+  policy: AddressPolicy,
+): Promise<{ address: string; family: number }[]> {
+  const addresses = await resolve(hostname)
+  const allowed = addresses.filter((address) => isIP(address) !== 0 && policy.allows(address))
+  if (allowed.length === 0) throw forbidden(hostname, addresses)
+  return allowed.map((address) => ({ address, family: isIP(address) }))
+}
+
+function forbidden(hostname: string, addresses: readonly string[]): AnnexfsError {
+  const where = addresses.includes(hostname) ? hostname : `${hostname} (${addresses.join(', ')})`
+  return new AnnexfsError(
+    'FORBIDDEN',
+    `no connection to ${where}: not an address of the public internet; if it is meant, allow it with --allow-address`,
+  )
+}

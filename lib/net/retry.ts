@@ -1,0 +1,60 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { abortError, AnnexfsError, reasonOf, type ErrorCode } from '../errors.js'
+import type { Milliseconds } from '../space/space.js'
+
+const MOST_TRIES = 5
+const FIRST_WAIT: Milliseconds = 100
+const LONGEST_WAIT: Milliseconds = 30_000
+
+/** A failure that may pass: thrown by an attempt to be made again. */
+export class Passing extends Error {
+  /** What to say when it did not pass. */
+  readonly error: AnnexfsError
+  /** Wait at least so long, because the server asked for it. */
+  readonly after: Milliseconds
+
+  constructor(error: AnnexfsError, after: Milliseconds = 0) {
+    super(error.message, { cause: error })
+    this.error = error
+    this.after = after
+  }
+}
+
+/** The tries of one read: at most 5 in a row without progress. */
+export class Tries {
+  readonly #signal: AbortSignal
+  #made = 0
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal
+  }
+
+  progressed(): void {
+    this.#made = 0
+  }
+
+  /**
+   * Waits until the next try: twice as long each time, at random within that, at least as long as the server asked.
+   * @throws the failure itself when the tries are used up or the server asks for more than 30 s; the signal's error.
+   */
+  async wait(failure: Passing): Promise<void> {
+    this.#made++
+    if (this.#made >= MOST_TRIES || failure.after > LONGEST_WAIT) {
+      const { code, message } = failure.error
+      throw this.#made === 1 ? failure.error : again(code, `${message} (tried ${this.#made} times)`, failure.error)
+    }
+    const spread = FIRST_WAIT * 2 ** (this.#made - 1)
+    const wait = failure.after + Math.random() * spread + (this.#made > 1 ? spread / 2 : 0)
+    try {
+      await sleep(wait, undefined, { signal: this.#signal })
+    } catch (error) {
+      // Only the signal ends a sleep early; what we were waiting for is what the reader should be told.
+      const reason = abortError(this.#signal)
+      throw again(reason.code, `${reason.message} while waiting to ask again: ${reasonOf(failure.error)}`, error)
+    }
+  }
+}
+
+function again(code: ErrorCode, message: string, cause: unknown): AnnexfsError {
+  return new AnnexfsError(code, message, { cause })
+}

@@ -1,0 +1,237 @@
+import { AnnexfsError, throwIfAborted } from '../errors.js'
+import { contentLength, contentRange, isIdentity, retryAfter, strongTag, validatorOf } from '../net/content-range.js'
+import { CutOff, type HttpBody } from '../net/http-body.js'
+import type { HttpClient } from '../net/http-client.js'
+import { Passing, Tries } from '../net/retry.js'
+import { shownUrl } from '../net/url.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
+import { SequentialBody } from './sequential.js'
+import type { Measured } from './source.js'
+
+/** Statuses after which the same request may succeed. */
+const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504])
+/** So much must arrive before a connection that is cut off counts as progress. */
+const PROGRESS: Bytes = 64 * 1024
+/** A URL that was not found is not asked for again so soon. */
+const GONE_FOR: Milliseconds = 60_000
+/** A server that asks for more quiet than this gets this much. */
+const LONGEST_CLOSED: Milliseconds = 3_600_000
+const TAG = 'etag:'
+const DATE = 'mtime:'
+
+/** The content behind one URL, of which all reads must see the same version. */
+export class WebFile {
+  /** Of the version that is read; fixed by the first answer that has them. */
+  #tag: string | undefined
+  #modified: string | undefined
+  readonly #client: HttpClient
+  readonly #url: string
+  readonly #shown: string
+  /** Where the last answer came from, after redirects: asked first. */
+  #resolved: URL | undefined
+  #sequential: SequentialBody | undefined
+  /** What the server said when it wanted no requests for a while, or had nothing. */
+  #closed: { readonly until: Milliseconds; readonly error: AnnexfsError; readonly passing: boolean } | undefined
+
+  constructor(client: HttpClient, url: string, validator?: string) {
+    this.#client = client
+    this.#url = url
+    this.#shown = shownUrl(url)
+    if (validator?.startsWith(TAG) === true) this.#tag = validator.slice(TAG.length)
+    if (validator?.startsWith(DATE) === true) this.#modified = validator.slice(DATE.length)
+  }
+
+  /** Whether an answer not long ago said that there is nothing here. */
+  get gone(): boolean {
+    return this.#closed !== undefined && !this.#closed.passing && performance.now() < this.#closed.until
+  }
+
+  /**
+   * The bytes of `range` of content that is `length` bytes in all.
+   * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, CORRUPT (another length or version, compressed), FORBIDDEN, ABORTED.
+   */
+  async *read(range: ByteRange, length: Bytes, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const tries = new Tries(signal)
+    let at = range.start
+    while (at < range.end) {
+      throwIfAborted(signal)
+      const before = at
+      try {
+        for await (const bytes of this.#attempt({ start: at, end: range.end }, length, at > range.start, signal)) {
+          at += bytes.byteLength
+          yield bytes
+        }
+      } catch (error) {
+        const passing = error instanceof CutOff ? new Passing(error) : error
+        if (!(passing instanceof Passing)) throw error
+        if (at - before >= PROGRESS) tries.progressed()
+        await tries.wait(passing)
+      }
+    }
+  }
+
+  /** Size and version by HEAD, else by asking for the first byte; undefined when the server does not tell the size. */
+  async measure(signal: AbortSignal): Promise<Measured | undefined> {
+    const tries = new Tries(signal)
+    for (;;) {
+      try {
+        return (await this.#measured('HEAD', signal)) ?? (await this.#measured('GET', signal))
+      } catch (error) {
+        const passing = error instanceof CutOff ? new Passing(error) : error
+        if (!(passing instanceof Passing)) throw error
+        await tries.wait(passing)
+      }
+    }
+  }
+
+  close(): void {
+    this.#sequential?.close()
+  }
+
+  async *#attempt(
+    range: ByteRange,
+    length: Bytes,
+    resumed: boolean,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    if (this.#sequential !== undefined) {
+      yield* this.#sequential.read(range, signal)
+      return
+    }
+    const ifRange = resumed ? this.#tag : undefined
+    const answer = await this.#ask({ signal, range, ...(ifRange === undefined ? {} : { ifRange }) })
+    try {
+      if (answer.status === 200) {
+        this.#check(answer, contentLength(answer), length)
+        // Reads that ran side by side have all found out.
+        this.#sequential ??= new SequentialBody((stop) => this.#whole(length, stop), length)
+      } else {
+        yield* this.#part(answer, range, length)
+      }
+    } finally {
+      answer.cancel()
+    }
+    // The server knows no ranges: nothing of its answer was used, the next attempt reads from the start.
+  }
+
+  /** The body of a 206 answer, cut at what was asked. */
+  async *#part(answer: HttpBody, asked: ByteRange, length: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+    const given = contentRange(answer)
+    const range = given?.range
+    this.#check(answer, given?.total, length)
+    if (range === undefined || range.start !== asked.start || range.end > length) {
+      const text = answer.header('content-range') ?? 'no Content-Range'
+      throw this.#corrupt(`asked for bytes ${asked.start} to ${asked.end - 1} it answered "${text.slice(0, 80)}"`)
+    }
+    const size = contentLength(answer)
+    if (size !== undefined && size !== range.end - range.start) {
+      throw this.#corrupt(`it announced ${size} bytes for a range of ${range.end - range.start}`)
+    }
+    const end = Math.min(range.end, asked.end)
+    let at = asked.start
+    for await (const bytes of answer) {
+      if (at + bytes.byteLength > range.end) throw this.#corrupt('it sent more bytes than it announced')
+      const part = at + bytes.byteLength > end ? bytes.subarray(0, end - at) : bytes
+      at += part.byteLength
+      if (part.byteLength > 0) yield part
+      if (at >= end) return
+    }
+    throw new CutOff(`${this.#shown}: the server sent ${at - asked.start} of ${end - asked.start} bytes`, undefined)
+  }
+
+  async *#whole(length: Bytes, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const answer = await this.#ask({ signal })
+    try {
+      if (answer.status !== 200) throw this.#corrupt(`it answered ${answer.status} to a request for all of it`)
+      this.#check(answer, contentLength(answer), length)
+      yield* answer
+    } finally {
+      answer.cancel()
+    }
+  }
+
+  async #measured(method: 'HEAD' | 'GET', signal: AbortSignal): Promise<Measured | undefined> {
+    const answer =
+      method === 'HEAD'
+        ? await this.#client.head(this.#url, signal)
+        : await this.#ask({ signal, range: { start: 0, end: 1 } })
+    try {
+      if (method === 'HEAD' && answer.status !== 200) return undefined
+      const size = answer.status === 206 ? contentRange(answer)?.total : contentLength(answer)
+      if (size === undefined || !isIdentity(answer)) return undefined
+      if (!this.#sameVersion(answer)) throw this.#corrupt('its content has changed since it was first read')
+      this.#resolved = answer.url
+      return { size, validator: validatorOf(answer) }
+    } finally {
+      answer.cancel()
+    }
+  }
+
+  /** Sends a GET; returns only an answer 200 or 206. */
+  async #ask(options: { signal: AbortSignal; range?: ByteRange; ifRange?: string }): Promise<HttpBody> {
+    const left = (this.#closed?.until ?? 0) - performance.now()
+    if (this.#closed !== undefined && left > 0) {
+      throw this.#closed.passing ? new Passing(this.#closed.error, left) : this.#closed.error
+    }
+    const resolved = this.#resolved
+    const answer = await this.#client.get(resolved ?? this.#url, options)
+    if (answer.status === 200 || answer.status === 206) {
+      this.#resolved = answer.url
+      return answer
+    }
+    answer.cancel()
+    this.#resolved = undefined
+    // A redirect may have led to a place that exists only for a while.
+    if (resolved !== undefined && resolved.href !== this.#url && answer.status >= 400 && answer.status < 500) {
+      if (answer.status !== 416 && !PASSING.has(answer.status)) return this.#ask(options)
+    }
+    throw this.#refusal(answer)
+  }
+
+  #refusal(answer: HttpBody): Error {
+    const { status } = answer
+    if (status === 416) {
+      const total = contentRange(answer)?.total
+      return this.#corrupt(`it has no such range${total === undefined ? '' : `: its content has ${total} bytes`}`)
+    }
+    const error = new AnnexfsError('UNAVAILABLE', `${this.#shown}: the server answered ${status}`)
+    if (PASSING.has(status)) {
+      const after = retryAfter(answer)
+      if (after !== undefined) this.#close(error, Math.min(after, LONGEST_CLOSED), true)
+      return new Passing(error, after)
+    }
+    if (status === 404 || status === 410) this.#close(error, GONE_FOR, false)
+    return error
+  }
+
+  #close(error: AnnexfsError, duration: Milliseconds, passing: boolean): void {
+    this.#closed = { until: performance.now() + duration, error, passing }
+  }
+
+  /** That an answer is of the version and size that we read, uncompressed. */
+  #check(answer: HttpBody, total: Bytes | undefined, length: Bytes): void {
+    if (!isIdentity(answer)) {
+      const encoding = answer.header('content-encoding') ?? ''
+      throw this.#corrupt(`it sent the content compressed (${encoding.slice(0, 40)}), which nobody asked for`)
+    }
+    if (total !== undefined && total !== length) {
+      throw this.#corrupt(`its content has ${total} bytes instead of ${length}`)
+    }
+    if (!this.#sameVersion(answer)) throw this.#corrupt('its content has changed since it was first read')
+  }
+
+  /** Compares what both answers have: a server may leave one of them out of a 206. */
+  #sameVersion(answer: HttpBody): boolean {
+    const tag = strongTag(answer)
+    const modified = answer.header('last-modified')
+    const [knownTag, knownModified] = [this.#tag, this.#modified]
+    this.#tag ??= tag
+    this.#modified ??= modified
+    if (tag !== undefined && knownTag !== undefined) return tag === knownTag
+    return modified === undefined || knownModified === undefined || modified === knownModified
+  }
+
+  #corrupt(what: string): AnnexfsError {
+    return new AnnexfsError('CORRUPT', `${this.#shown}: the server cannot be used: ${what}`)
+  }
+}
