@@ -199,9 +199,17 @@ function torrents(content: KeyContent, size: Bytes, deps: Deps): (signal: AbortS
 
 async function find(content: KeyContent, deps: Deps, learned?: Learned): Promise<KeySources> {
   const { annex, key } = content
-  const found = await sourcesForKey({ annex, key, client: deps.client, log: deps.log, forbid: deps.forbid })
+  const { client, log, forbid } = deps
+  const found = await sourcesForKey({
+    annex,
+    key,
+    client,
+    log,
+    forbid,
+    ...(learned !== undefined && { measured: learned }),
+  })
   if (found.sources.length === 0 && found.torrents.length === 0 && found.unsupported.length > 0) {
-    deps.log.warn('content is only at remotes of a kind that is not supported yet', {
+    log.warn('content is only at remotes of a kind that is not supported yet', {
       key: displayKey(key),
       remotes: found.unsupported.join(', '),
     })
@@ -215,11 +223,17 @@ function onlyVersion(sources: readonly Source[], learned: Learned): readonly Sou
   return same.length > 0 ? same : sources
 }
 
+/** Why places that are recorded to have it are of no use. */
 function unusable(found: KeySources): Attempt[] {
-  return found.unsupported.map((name) => ({
-    source: name,
+  const unsupported = found.unsupported.map((source) => ({
+    source,
     reason: 'may have it, but this kind of remote is not supported yet',
   }))
+  const elsewhere = found.elsewhere.map((source) => ({
+    source,
+    reason: 'has it, but is not a remote of this repository (git remote add, or git annex enableremote)',
+  }))
+  return [...unsupported, ...elsewhere]
 }
 
 function listed(attempts: readonly Attempt[]): string {
