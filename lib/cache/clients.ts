@@ -19,6 +19,7 @@ export class ClientFile {
   readonly #name: string
   #fd: number | undefined
   #written: Bytes = 0
+  #hasOthers = false
 
   constructor(readonly root: string) {
     this.#name = randomBytes(8).toString('hex')
@@ -44,10 +45,16 @@ export class ClientFile {
     this.#written = outstanding
   }
 
+  /** Whether other processes were alive when that was last looked at. */
+  get hasOthers(): boolean {
+    return this.#hasOthers
+  }
+
   /** What all other living processes may still write. The caller holds the evict lock. */
   async others(): Promise<Bytes> {
     let total = 0
     let names: string[]
+    this.#hasOthers = false
     try {
       names = await readdir(join(this.root, CLIENTS))
     } catch (error) {
@@ -55,7 +62,11 @@ export class ClientFile {
       throw error
     }
     for (const name of names) {
-      if (name !== this.#name) total += outstandingOf(join(this.root, CLIENTS, name))
+      if (name === this.#name) continue
+      const outstanding = outstandingOf(join(this.root, CLIENTS, name))
+      if (outstanding === undefined) continue
+      this.#hasOthers = true
+      total += outstanding
     }
     return total
   }
@@ -75,18 +86,19 @@ export class ClientFile {
   }
 }
 
-function outstandingOf(path: string): Bytes {
+/** Undefined for a dead process, whose file is removed. */
+function outstandingOf(path: string): Bytes | undefined {
   let fd: number
   try {
     fd = openFile(path, 'write')
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return 0
+    if (systemCode(error) === 'ENOENT') return undefined
     throw error
   }
   try {
     if (native.tryLock(fd)) {
       unlinkSync(path)
-      return 0
+      return undefined
     }
     return readNumber(fd) ?? 0
   } finally {

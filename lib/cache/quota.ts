@@ -18,6 +18,10 @@ const SLABS_AT_LEAST = 32
 /** From this bound on, evicting makes 5 % of it free at once; below, just what is needed. */
 const EVICT_AHEAD_FROM = 256 * MIB
 const LOCK_DEADLINE: Milliseconds = 10_000
+/** While waiting for the lock it is tried at least this often… */
+const LONGEST_PAUSE: Milliseconds = 2
+/** …and who had it leaves it alone for this long, where there are other processes, so that they get their turn. */
+const POLITE_FOR: Milliseconds = 5
 /** When there is no room to be had, this long passes before the disk is searched for some again. */
 const REFUSE_FOR: Milliseconds = 250
 const MOST_ROUNDS = 32
@@ -44,6 +48,7 @@ export class Quota {
   #outstanding: Bytes = 0
   #refill: Promise<boolean> | undefined
   #refusedUntil: Milliseconds = -Infinity
+  #unlockedAt: Milliseconds = -Infinity
   #closed = false
   #replaced = false
 
@@ -167,11 +172,13 @@ export class Quota {
   }
 
   async #locked(work: (lock: number) => Promise<boolean>): Promise<boolean> {
+    if (this.#client.hasOthers && performance.now() - this.#unlockedAt < POLITE_FOR) await sleep(POLITE_FOR)
     const lock = await this.#lock()
     try {
       return await work(lock)
     } finally {
       native.unlock(lock)
+      this.#unlockedAt = performance.now()
     }
   }
 
@@ -184,7 +191,7 @@ export class Quota {
       this.#dropLock()
     }
     const deadline = performance.now() + LOCK_DEADLINE
-    for (let pause = 1; ; pause = Math.min(pause * 2, 32)) {
+    for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
       if (this.#lockFile !== undefined && !isLinked(this.#lockFile)) this.#dropLock()
       this.#lockFile ??= openFile(join(this.#options.root, EVICT_LOCK), 'create')
       const lock = this.#lockFile

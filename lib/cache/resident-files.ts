@@ -98,13 +98,13 @@ export class ResidentFiles {
   }
 
   dropAll(): void {
-    for (const space of [...this.#handles.keys()]) this.drop(space)
+    for (const space of this.#handles.keys()) this.drop(space)
   }
 
   /** Lets go of files that were removed under us, or that nobody has needed for a while. */
   sweep(): void {
-    for (const [space, { files, usedAt }] of [...this.#handles]) {
-      const idle = space.idle && performance.now() - space.usedUntil > IDLE_FOR && usedAt <= this.#clock
+    for (const [space, { files }] of this.#handles) {
+      const idle = space.idle && performance.now() - space.usedUntil > IDLE_FOR
       if (idle || !files.isThere()) this.drop(space)
     }
   }
