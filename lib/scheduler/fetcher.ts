@@ -1,13 +1,13 @@
-import { setMaxListeners } from 'node:events'
 import type { CachedSpace } from '../cache/store.js'
 import type { Log } from '../log/log.js'
 import type { Demand, Source } from '../sources/source.js'
-import { pieceSize, type PieceSpace, type Urgency } from '../space/space.js'
+import { pieceSize, type PieceSpace } from '../space/space.js'
 import { checkPiece, type Piece } from '../verify/piece.js'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf, type Attempt } from '../errors.js'
 import type { FetchBudget } from './budget.js'
 import { findSuppliers, type Supplier, type Suppliers } from './candidates.js'
-import { bestCandidate, mostUrgent, runBytes, runFrom, URGENCY_ORDER } from './choose.js'
+import { bestCandidate, mostUrgent, runBytes, runFrom } from './choose.js'
+import { Flight, isForGood } from './flight.js'
 import { afterFailure, afterFirstByte, afterSuccess } from './health.js'
 import { transfer } from './transfer.js'
 
@@ -16,29 +16,6 @@ import { transfer } from './transfer.js'
  * queued, then in one or more transfers, then settled; `pump` is the only place that starts transfers, and every
  * change of state ends in a call of it.
  */
-
-interface Flight {
-  readonly index: number
-  urgency: Urgency
-  readonly waiters: Set<Waiter>
-  /** Transfers that are to bring it. More than one when a first one has stalled. */
-  readonly carriers: Set<Carrier>
-  /** Sources that failed to bring it. */
-  readonly failures: Map<Source, Failure>
-  readonly attempts: Attempt[]
-}
-
-interface Failure {
-  readonly times: number
-  /** Not asked again for this piece before; Infinity for never. */
-  readonly retryAt: number
-}
-
-interface Waiter {
-  readonly urgency: Urgency
-  settle(piece: Piece): void
-  fail(error: unknown): void
-}
 
 interface Carrier {
   readonly supplier: Supplier
@@ -70,8 +47,6 @@ export interface SourceList {
 /** A transfer that a reader waits for and that brings nothing for this long gets company from another source. */
 const STALLED_AFTER = 1_000
 const STALL_CHECK = 250
-/** A source is asked for a piece this often before it is given up, with these pauses: servers restart, lines drop. */
-const RETRY_AFTER = [250, 750]
 /** Pieces of one transfer being written to the cache at once. */
 const PUTS_AT_ONCE = 4
 /** After all sources have failed, they are looked up afresh, but not more often than this. */
@@ -80,7 +55,7 @@ const LOOK_AGAIN_AFTER = 2_000
 /** Brings pieces of one space from its sources: joins neighbours, most urgent first, fails over. */
 export class Fetcher {
   readonly #options: FetcherOptions
-  readonly #flights = new Map<number, Flight>()
+  readonly #flights = new Map<number, Flight<Carrier>>()
   readonly #carriers = new Set<Carrier>()
   #suppliers: Suppliers | undefined
   #unusable: readonly Attempt[] = []
@@ -131,20 +106,12 @@ export class Fetcher {
   fetch(index: number, demand: Demand): Promise<Piece> {
     if (this.#closed) return Promise.reject(new AnnexfsError('ABORTED', 'the file was closed'))
     if (demand.signal.aborted) return Promise.reject(abortError(demand.signal))
-    let flight = this.#flights.get(index)
-    if (flight === undefined) {
-      flight = {
-        index,
-        urgency: demand.urgency,
-        waiters: new Set(),
-        carriers: new Set(),
-        failures: new Map(),
-        attempts: [],
-      }
-      this.#flights.set(index, flight)
-    }
-    if (URGENCY_ORDER[demand.urgency] < URGENCY_ORDER[flight.urgency]) flight.urgency = demand.urgency
-    const promise = this.#join(flight, demand)
+    const flight = this.#flights.get(index) ?? new Flight<Carrier>(index)
+    this.#flights.set(index, flight)
+    const promise = flight.join(demand, (error) => {
+      this.#abandon(flight)
+      return this.#withAttempts(error, flight)
+    })
     this.#schedulePump()
     return promise
   }
@@ -154,44 +121,14 @@ export class Fetcher {
     clearInterval(this.#stallTimer)
     clearTimeout(this.#retryTimer)
     for (const flight of this.#flights.values()) {
-      this.#settleAll(flight, (waiter) => waiter.fail(new AnnexfsError('ABORTED', 'the file was closed')))
+      flight.fail(new AnnexfsError('ABORTED', 'the file was closed'))
     }
     for (const carrier of this.#carriers) carrier.abort.abort()
     this.#suppliers?.close()
   }
 
-  #join(flight: Flight, demand: Demand): Promise<Piece> {
-    return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        flight.waiters.delete(waiter)
-        demand.signal.removeEventListener('abort', onAbort)
-      }
-      const waiter: Waiter = {
-        urgency: demand.urgency,
-        settle: (piece) => {
-          leave()
-          resolve(piece)
-        },
-        fail: (error) => {
-          leave()
-          // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- always an Error, made below
-          reject(error)
-        },
-      }
-      const onAbort = (): void => {
-        leave()
-        reject(this.#withAttempts(abortError(demand.signal), flight))
-        this.#abandon(flight)
-      }
-      // Hundreds of pieces may hang on the signal of one file.
-      setMaxListeners(0, demand.signal)
-      demand.signal.addEventListener('abort', onAbort, { once: true })
-      flight.waiters.add(waiter)
-    })
-  }
-
   /** A deadline's error says what was being tried. */
-  #withAttempts(error: AnnexfsError, flight: Flight): AnnexfsError {
+  #withAttempts(error: AnnexfsError, flight: Flight<Carrier>): AnnexfsError {
     if (error.code !== 'TIMED_OUT') return error
     const running = [...flight.carriers].map((carrier) => ({
       source: carrier.supplier.source.name,
@@ -201,15 +138,8 @@ export class Fetcher {
     return new AnnexfsError('TIMED_OUT', error.message, { attempts, cause: error.cause })
   }
 
-  #abandon(flight: Flight): void {
-    if (flight.waiters.size > 0) {
-      let urgency: Urgency = 'fill'
-      for (const waiter of flight.waiters) {
-        if (URGENCY_ORDER[waiter.urgency] < URGENCY_ORDER[urgency]) urgency = waiter.urgency
-      }
-      flight.urgency = urgency
-      return
-    }
+  #abandon(flight: Flight<Carrier>): void {
+    if (flight.isWanted) return
     if (flight.carriers.size === 0) this.#flights.delete(flight.index)
     for (const carrier of flight.carriers) {
       if (!carrier.run.some((index) => this.#isCarrying(index, carrier))) carrier.abort.abort()
@@ -220,7 +150,7 @@ export class Fetcher {
   /** True when somebody still waits for `index` from this carrier. */
   #isCarrying(index: number, carrier: Carrier): boolean {
     const flight = this.#flights.get(index)
-    return flight !== undefined && flight.carriers.has(carrier) && flight.waiters.size > 0
+    return flight !== undefined && flight.carriers.has(carrier) && flight.isWanted
   }
 
   /** Wishes made in one turn of the event loop are looked at together, so that neighbours are joined. */
@@ -239,9 +169,9 @@ export class Fetcher {
       void this.#lookUp()
       return
     }
-    const queued = new Map<number, Flight>()
+    const queued = new Map<number, Flight<Carrier>>()
     for (const flight of this.#flights.values()) {
-      if (flight.carriers.size === 0 && flight.waiters.size > 0) queued.set(flight.index, flight)
+      if (flight.carriers.size === 0 && flight.isWanted) queued.set(flight.index, flight)
     }
     while (queued.size > 0) {
       const flight = mostUrgent(queued.values())
@@ -262,7 +192,7 @@ export class Fetcher {
       const run = runFrom(
         space,
         flight.index,
-        (index) => queued.get(index)?.failures.has(supplier.source) === false,
+        (index) => queued.get(index)?.hasFailed(supplier.source) === false,
         supplier.holding,
         runBytes(supplier.holding, supplier.health),
       )
@@ -273,23 +203,20 @@ export class Fetcher {
 
   readonly #onFreed = (): void => this.#schedulePump()
 
-  #able(flight: Flight): Supplier[] {
+  #able(flight: Flight<Carrier>): Supplier[] {
     const { space } = this.#options
     const start = flight.index * space.pieceLength
     const range = { start, end: start + pieceSize(space, flight.index) }
     const trusted = (this.#suppliers?.ready ?? []).filter((one) => !one.setAside)
     const asked = this.#oneAtATime ? trusted.slice(0, 1) : trusted
     const now = Date.now()
-    return asked.filter((one) => (flight.failures.get(one.source)?.retryAt ?? 0) <= now && one.holding.has(range))
+    return asked.filter((one) => flight.mayAsk(one.source, now) && one.holding.has(range))
   }
 
   /** True when a source that failed will be asked again for this piece; sees to it that this happens. */
-  #retriesLater(flight: Flight): boolean {
+  #retriesLater(flight: Flight<Carrier>): boolean {
     const usable = new Set((this.#suppliers?.ready ?? []).filter((one) => !one.setAside).map((one) => one.source))
-    let next = Infinity
-    for (const [source, failure] of flight.failures) {
-      if (usable.has(source)) next = Math.min(next, failure.retryAt)
-    }
+    const next = flight.retryAt(usable)
     if (next === Infinity) return false
     clearTimeout(this.#retryTimer)
     this.#retryTimer = setTimeout(() => this.#schedulePump(), Math.max(1, next - Date.now()))
@@ -317,7 +244,7 @@ export class Fetcher {
           const flight = this.#flights.get(index)
           if (flight === undefined) continue
           flight.carriers.delete(carrier)
-          if (flight.waiters.size === 0 && flight.carriers.size === 0) this.#flights.delete(index)
+          if (!flight.isWanted && flight.carriers.size === 0) this.#flights.delete(index)
         }
         this.#options.budget.give(bytes)
         if (this.#carriers.size === 0) {
@@ -380,13 +307,9 @@ export class Fetcher {
       for (const other of flight.carriers) {
         if (other !== carrier && !other.run.some((index) => this.#isCarrying(index, other))) other.abort.abort()
       }
-      this.#settleAll(flight, (waiter) => waiter.settle(piece))
+      flight.settle(piece)
     }
     if (piece.assurance === 'pending') this.contributors.add(carrier.supplier.source.name)
-  }
-
-  #settleAll(flight: Flight, settle: (waiter: Waiter) => void): void {
-    for (const waiter of Array.from(flight.waiters)) settle(waiter)
   }
 
   #carrierFailed(carrier: Carrier, error: unknown): void {
@@ -414,18 +337,15 @@ export class Fetcher {
       // Those behind the piece that failed were never asked for properly: they go on without blame.
       if (blamed && !isForGood(error)) continue
       blamed = true
-      const times = (flight.failures.get(supplier.source)?.times ?? 0) + 1
-      const pause = isForGood(error) ? undefined : RETRY_AFTER[times - 1]
-      flight.failures.set(supplier.source, { times, retryAt: pause === undefined ? Infinity : Date.now() + pause })
-      flight.attempts.push({ source: supplier.source.name, reason })
+      flight.blame(supplier.source, error, Date.now())
     }
   }
 
-  #giveUp(flight: Flight): void {
+  #giveUp(flight: Flight<Carrier>): void {
     this.#flights.delete(flight.index)
     const attempts = [...flight.attempts, ...(this.#suppliers?.refused ?? []), ...this.#unusable]
     const error = new AnnexfsError('UNAVAILABLE', unavailable(attempts), { attempts })
-    this.#settleAll(flight, (waiter) => waiter.fail(error))
+    flight.fail(error)
     if (this.#flights.size === 0 && Date.now() - this.#lookedUp > LOOK_AGAIN_AFTER) {
       // Remotes come and go: the next read asks all of them afresh.
       this.#suppliers?.close()
@@ -449,7 +369,7 @@ export class Fetcher {
     } catch (error) {
       for (const flight of Array.from(this.#flights.values())) {
         this.#flights.delete(flight.index)
-        this.#settleAll(flight, (waiter) => waiter.fail(error))
+        flight.fail(error)
       }
     } finally {
       this.#looking = false
@@ -474,11 +394,6 @@ export class Fetcher {
       if (helper !== undefined) this.#start(helper, [flight.index])
     }
   }
-}
-
-/** Whether asking the same source again cannot help. */
-function isForGood(error: unknown): boolean {
-  return isAnnexfsError(error) && ['FORBIDDEN', 'INVALID', 'UNSUPPORTED', 'NOT_FOUND', 'CORRUPT'].includes(error.code)
 }
 
 function unavailable(attempts: readonly Attempt[]): string {
