@@ -1,0 +1,279 @@
+import { AnnexfsError, reasonOf } from '../errors.js'
+import type { Content } from '../engine/content.js'
+import type { OpenFile, Volume } from '../engine/volume.js'
+import type { Log } from '../log/log.js'
+import { rateLimited } from '../log/log.js'
+import type { Milliseconds } from '../space/space.js'
+import type { FileNode, Node } from '../tree/tree.js'
+import { AttributeValues, isUserAttribute, nameList, putAttribute } from './attribute-values.js'
+import { clampTime, entryStat, packStat, shownSize } from './attributes.js'
+import { packCapacity } from './capacity.js'
+import { Deadlines } from './deadline.js'
+import { ERRNO, errnoOf } from './errno.js'
+import { Handles } from './handles.js'
+import { showable } from './names.js'
+import type { NativeHandlers, Signal } from './native.js'
+import type { Pin } from './pins.js'
+import { Pins } from './pins.js'
+import { Reads } from './reads.js'
+import { ToldSizes } from './told-sizes.js'
+
+/** How long the kernel keeps attributes: one round trip for each file of `ls -l`. */
+export const ATTRIBUTE_TIMEOUT: Milliseconds = 100
+/** An answer may be on its way to the kernel for some time after we gave it. */
+const DELIVERY: Milliseconds = 50
+/** O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND. */
+const WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000
+/** readlink(2) gives no more. */
+const LINK_MAX = 4095
+
+export interface OperationsOptions {
+  readonly readTimeout: Milliseconds
+  readonly log: Log
+  /** Told of every read that waits. */
+  readonly gauge: { started(): void; ended(): void }
+}
+
+/**
+ * The file system operations over a {@link Volume}. Requests come on the main thread one at a time; what is shared
+ * between them (handles, pins, sizes told) changes only between awaits.
+ */
+export class Operations {
+  readonly handlers: NativeHandlers
+  readonly #volume: Volume
+  readonly #log: Log
+  readonly #deadlines: Deadlines
+  readonly #reads: Reads
+  readonly #values: AttributeValues
+  readonly #handles = new Handles()
+  readonly #pins = new Pins()
+  readonly #told = new ToldSizes(ATTRIBUTE_TIMEOUT + DELIVERY)
+  readonly #uid = process.getuid?.() ?? 0
+  readonly #gid = process.getgid?.() ?? 0
+
+  constructor(volume: Volume, options: OperationsOptions) {
+    this.#volume = volume
+    this.#log = rateLimited(options.log, 1000)
+    this.#deadlines = new Deadlines(options.readTimeout)
+    this.#reads = new Reads({ timeout: options.readTimeout, log: this.#log, gauge: options.gauge })
+    this.#values = new AttributeValues(volume)
+    this.handlers = this.#makeHandlers()
+  }
+
+  stats(): { openFiles: number; waitingReads: number; lateReads: number } {
+    return { openFiles: this.#handles.size, waitingReads: this.#reads.waiting, lateReads: this.#reads.late }
+  }
+
+  /** Ends everything that waits, and lets nothing new wait. Names and attributes are still answered. */
+  stop(): void {
+    this.#deadlines.stop()
+    const reason = new AnnexfsError('ABORTED', 'the file system is being unmounted')
+    for (const handle of this.#handles.values()) for (const read of handle.waiting) read.abort(reason)
+  }
+
+  /** Closes what the kernel will not release any more. */
+  closeAll(): void {
+    for (const handle of this.#handles.values()) this.#close(handle.file, handle.pin.path)
+  }
+
+  #makeHandlers(): NativeHandlers {
+    return {
+      getattr: (signal, path) => this.#getattr(signal, path),
+      fgetattr: (signal, path, number) => this.#fgetattr(signal, path, number),
+      readlink: (signal, path) => this.#readlink(signal, path),
+      readdir: (signal, path) => this.#readdir(signal, path),
+      statfs: (signal, path) => {
+        const capacity = this.#deadlines.run(`the size of ${path}`, () => this.#volume.capacity())
+        this.#answer(signal, path, capacity, (value) => signal(0, packCapacity(value)))
+      },
+      open: (signal, path, flags) => {
+        if ((flags & WRITING) !== 0) signal(ERRNO.EROFS)
+        else this.#answer(signal, path, this.#open(path), (number) => signal(0, number))
+      },
+      read: (signal, path, number, view, length, low, high) => {
+        const answer = (result: number): void => signal(result, 0, view.buffer)
+        const handle = this.#handles.get(number)
+        if (handle === undefined) answer(ERRNO.EBADF)
+        else if (this.#deadlines.stopped) answer(ERRNO.EIO)
+        else {
+          const { file, waiting } = handle
+          this.#reads.start({ path, file, waiting, view, length, offset: low + high * 2 ** 32, answer })
+        }
+      },
+      release: (signal, path, number) => {
+        signal(0)
+        this.#release(path, number)
+      },
+      getxattr: (signal, path, name, view) => {
+        if (!isUserAttribute(name)) signal(ERRNO.EOPNOTSUPP, view.buffer)
+        else {
+          this.#attributes(signal, path, view, (values) => {
+            const value = values.get(name)
+            return value === undefined ? ERRNO.ENODATA : putAttribute(Buffer.from(value), view)
+          })
+        }
+      },
+      listxattr: (signal, path, view) => {
+        this.#attributes(signal, path, view, (values) => putAttribute(nameList(values), view))
+      },
+      setxattr: (signal, _path, _name, view) => signal(ERRNO.EROFS, view.buffer),
+      write: (signal, _path, _number, view) => signal(ERRNO.EROFS, 0, view.buffer),
+      refuse: (signal) => signal(ERRNO.EROFS),
+    }
+  }
+
+  #getattr(signal: Signal<[Uint32Array?]>, path: string): void {
+    const pin = this.#pins.get(path)
+    if (pin !== undefined) {
+      signal(0, this.#stat(path, pin.node, pin))
+      return
+    }
+    this.#withNode(signal, path, (node) => signal(0, this.#stat(path, node, this.#pins.get(path))))
+  }
+
+  #fgetattr(signal: Signal<[Uint32Array?]>, path: string, number: number): void {
+    const handle = this.#handles.get(number)
+    if (handle === undefined) {
+      this.#getattr(signal, path)
+      return
+    }
+    const { pin } = handle
+    const mtime = handle.attributesGiven ? this.#pins.shownTime(pin.path, pin.node) : this.#pins.openingTime(pin)
+    handle.attributesGiven = true
+    signal(0, this.#stat(pin.path, pin.node, pin, mtime))
+  }
+
+  #stat(path: string, node: Node<Content>, pin: Pin | undefined, openingTime?: Milliseconds): Uint32Array {
+    const shown = pin?.node ?? node
+    const size = pin?.size ?? shownSize(shown)
+    const mtime = openingTime ?? (shown.kind === 'file' ? this.#pins.shownTime(path, shown) : clampTime(shown.mtime))
+    if (shown.kind === 'file') this.#told.tell(path, size, performance.now())
+    return packStat({ node: shown, size, mtime, uid: this.#uid, gid: this.#gid })
+  }
+
+  #readlink(signal: Signal<[string?]>, path: string): void {
+    this.#withNode(signal, path, (node) => {
+      if (node.kind !== 'link') signal(ERRNO.EINVAL)
+      else if (Buffer.byteLength(node.target) > LINK_MAX) signal(ERRNO.ENAMETOOLONG)
+      else signal(0, node.target)
+    })
+  }
+
+  #readdir(signal: Signal<[(readonly string[])?, (readonly Uint32Array[])?]>, path: string): void {
+    const listing = this.#deadlines.run(`listing ${path}`, (abort) => this.#volume.list(path, abort))
+    this.#answer(signal, path, listing, (entries) => {
+      const names = ['.', '..']
+      const stats = [entryStat(THIS_FOLDER), entryStat(THIS_FOLDER)]
+      for (const entry of showable(entries)) {
+        names.push(entry.name)
+        stats.push(entryStat(entry.node))
+      }
+      signal(0, names, stats)
+    })
+  }
+
+  async #open(path: string): Promise<number> {
+    const node = this.#pins.get(path)?.node ?? (await this.#fileAt(path))
+    const pin = this.#pins.take(path, this.#pins.get(path)?.node ?? node)
+    try {
+      const file = await this.#deadlines.run(
+        `opening ${path}`,
+        (abort) => this.#volume.open(pin.node, path, abort),
+        (late) => this.#close(late, path),
+      )
+      try {
+        return await this.#opened(pin, file)
+      } catch (error) {
+        this.#close(file, path)
+        throw error
+      }
+    } catch (error) {
+      this.#pins.release(pin)
+      throw error
+    }
+  }
+
+  /** Lets the kernel forget another size, and gives the open file its number. */
+  async #opened(pin: Pin, file: OpenFile): Promise<number> {
+    if (!this.#pins.found(pin, file.contentId, file.size)) {
+      throw new AnnexfsError('CORRUPT', 'the content changed while it was open; close it everywhere and open it again')
+    }
+    const remaining = this.#told.remaining(pin.path, file.size, performance.now())
+    if (remaining > 0) await this.#deadlines.wait(remaining)
+    if (this.#deadlines.stopped) throw new AnnexfsError('ABORTED', 'the file system is being unmounted')
+    return this.#handles.add({ file, pin, waiting: new Set(), attributesGiven: false })
+  }
+
+  async #fileAt(path: string): Promise<FileNode<Content>> {
+    const found = this.#volume.lookup(path, this.#deadlines.signal)
+    const node = found instanceof Promise ? await this.#deadlines.run(`looking up ${path}`, () => found) : found
+    if (node === undefined) throw new AnnexfsError('NOT_FOUND', 'no such file')
+    if (node.kind === 'file') return node
+    throw new AnnexfsError(node.kind === 'dir' ? 'IS_A_DIRECTORY' : 'INVALID', 'not a file')
+  }
+
+  #release(path: string, number: number): void {
+    const handle = this.#handles.remove(number)
+    if (handle === undefined) return
+    for (const read of handle.waiting) read.abort(new AnnexfsError('ABORTED', 'the file was closed'))
+    this.#pins.release(handle.pin)
+    this.#close(handle.file, path)
+  }
+
+  #close(file: OpenFile, path: string): void {
+    try {
+      file.close()
+    } catch (error) {
+      this.#log.warn(`cannot close ${path}`, { reason: reasonOf(error) })
+    }
+  }
+
+  #attributes(
+    signal: Signal<[ArrayBufferLike]>,
+    path: string,
+    view: Uint8Array,
+    result: (values: ReadonlyMap<string, string>) => number,
+  ): void {
+    this.#withNode(
+      (errno) => signal(errno, view.buffer),
+      path,
+      (node) => {
+        const values = this.#deadlines.run(`the attributes of ${path}`, () => this.#values.of(path, node))
+        const refuse = (errno: number): void => signal(errno, view.buffer)
+        this.#answer(refuse, path, values, (found) => signal(result(found), view.buffer))
+      },
+    )
+  }
+
+  /** Answers from the node at `path` (the pinned one while it is open), at once where the tree can. */
+  #withNode(refuse: (errno: number) => void, path: string, then: (node: Node<Content>) => void): void {
+    let found: ReturnType<Volume['lookup']>
+    try {
+      found = this.#pins.get(path)?.node ?? this.#volume.lookup(path, this.#deadlines.signal)
+    } catch (error) {
+      this.#refuse(refuse, path, error)
+      return
+    }
+    const answer = (node: Node<Content> | undefined): void => {
+      if (node === undefined) refuse(ERRNO.ENOENT)
+      else then(node)
+    }
+    if (found instanceof Promise) {
+      const later = found
+      const lookup = this.#deadlines.run(`looking up ${path}`, () => later)
+      this.#answer(refuse, path, lookup, answer)
+    } else answer(found)
+  }
+
+  #answer<T>(refuse: (errno: number) => void, path: string, promise: Promise<T>, then: (value: T) => void): void {
+    promise.then(then, (error: unknown) => this.#refuse(refuse, path, error))
+  }
+
+  #refuse(refuse: (errno: number) => void, path: string, error: unknown): void {
+    const errno = errnoOf(error)
+    if (errno !== ERRNO.ENOENT) this.#log.warn(`cannot serve ${path}`, { reason: reasonOf(error) })
+    refuse(errno)
+  }
+}
+
+const THIS_FOLDER = { kind: 'dir', mtime: 0 } as const

@@ -1,0 +1,129 @@
+import { LRUCache } from 'lru-cache'
+import type { Content } from '../engine/content.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
+import type { FileNode } from '../tree/tree.js'
+import { clampTime } from './attributes.js'
+
+/**
+ * What a path shows while it is open, and when its kernel pages must go.
+ *
+ * One path is one inode is one set of kernel pages. So while a path has open handles, everybody sees the content that
+ * the first of them opened; when the last handle is released, whatever the tree has by then shows. libfuse's
+ * `auto_cache` keeps the pages over an open unless time or size differ from what it saw last; where content changed
+ * and both are equal, the time is moved by some milliseconds within its second.
+ *
+ * Opens that run side by side right after a change must each drop the pages: the first of them may not have reached
+ * the kernel when the second does. So for {@link SETTLING} every open is told a time that nobody was told before.
+ */
+export class Pins {
+  readonly #pins = new Map<string, Pin>()
+  readonly #opened: LRUCache<string, Opened>
+  readonly #now: () => Milliseconds
+  /** Some path was forgotten, so that a path that is not remembered may still have pages. */
+  #forgetful = false
+  /** Spreads the first milliseconds of paths that may have been forgotten. */
+  #next = 0
+
+  constructor(options: { remembered?: number; now?: () => Milliseconds } = {}) {
+    this.#now = options.now ?? (() => performance.now())
+    this.#opened = new LRUCache({
+      max: options.remembered ?? REMEMBERED,
+      dispose: (_, __, reason) => {
+        if (reason === 'evict') this.#forgetful = true
+      },
+    })
+  }
+
+  get size(): number {
+    return this.#pins.size
+  }
+
+  get(path: string): Pin | undefined {
+    return this.#pins.get(path)
+  }
+
+  /** Takes part in the pin of `path`, which starts now with `node` if there is none. To be released once. */
+  take(path: string, node: FileNode<Content>): Pin {
+    let pin = this.#pins.get(path)
+    if (pin === undefined) {
+      pin = { path, node, handles: 0, contentId: undefined, size: node.size }
+      this.#pins.set(path, pin)
+    }
+    pin.handles += 1
+    return pin
+  }
+
+  release(pin: Pin): void {
+    pin.handles -= 1
+    if (pin.handles === 0) this.#pins.delete(pin.path)
+  }
+
+  /** The modification time to show for `path`. */
+  shownTime(path: string, node: FileNode<Content>): Milliseconds {
+    const opened = this.#opened.peek(path)
+    if (opened === undefined) return clampTime(node.mtime)
+    return shifted(node.mtime, opened.nodeId === node.content.id ? opened.shift : opened.shift + 1)
+  }
+
+  /** The time for the first attributes of a handle: one that was told to nobody yet, while a change is settling. */
+  openingTime(pin: Pin): Milliseconds {
+    const opened = this.#opened.get(pin.path)
+    if (opened !== undefined && this.#now() - opened.changedAt < SETTLING) opened.shift = (opened.shift + 1) % SHIFTS
+    return this.shownTime(pin.path, pin.node)
+  }
+
+  /**
+   * Says what an open of the pin found. False when it is not what its other handles have: two contents would mix in
+   * one set of pages.
+   */
+  found(pin: Pin, contentId: string, size: Bytes): boolean {
+    if (pin.contentId !== undefined) return pin.contentId === contentId && pin.size === size
+    pin.contentId = contentId
+    pin.size = size
+    this.#remember(pin.path, pin.node.content.id, contentId)
+    return true
+  }
+
+  #remember(path: string, nodeId: string, contentId: string): void {
+    const opened = this.#opened.get(path)
+    if (opened?.nodeId === nodeId && opened.contentId === contentId) return
+    if (opened === undefined && !this.#forgetful) {
+      this.#opened.set(path, { nodeId, contentId, shift: 0, changedAt: -Infinity })
+      return
+    }
+    this.#next = (this.#next + 1) % SHIFTS
+    const shift = opened === undefined ? this.#next : (opened.shift + 1) % SHIFTS
+    this.#opened.set(path, { nodeId, contentId, shift, changedAt: this.#now() })
+  }
+}
+
+/** The content that a path shows while it is open. */
+export interface Pin {
+  readonly path: string
+  readonly node: FileNode<Content>
+  handles: number
+  /** Of the first handle, once it is open. */
+  contentId: string | undefined
+  /** Learned at open where the node does not say. */
+  size: Bytes | undefined
+}
+
+interface Opened {
+  readonly nodeId: string
+  readonly contentId: string
+  shift: number
+  readonly changedAt: Milliseconds
+}
+
+/** Paths opened lately, at some 200 bytes each. */
+const REMEMBERED = 32_768
+/** Far longer than an answered open takes to reach the kernel. */
+const SETTLING: Milliseconds = 1000
+const SHIFTS = 1000
+
+/** `time` moved by `shift` milliseconds within its second, so that `ls -l` and second-wise comparisons see no change. */
+function shifted(time: Milliseconds, shift: number): Milliseconds {
+  const clamped = clampTime(time)
+  const within = clamped % 1000
+  return clamped - within + ((within + shift) % SHIFTS)
+}

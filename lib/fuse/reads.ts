@@ -1,0 +1,122 @@
+import { AnnexfsError, reasonOf } from '../errors.js'
+import type { OpenFile } from '../engine/volume.js'
+import type { Log } from '../log/log.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
+import { ERRNO, readErrnoOf } from './errno.js'
+
+/** One read(2) as the kernel asks for it. `view` is the kernel's answer: after `answer` it is never touched again. */
+export interface ReadRequest {
+  readonly path: string
+  readonly file: OpenFile
+  /** Where the read's abort is kept while it waits. */
+  readonly waiting: Set<AbortController>
+  readonly view: Uint8Array
+  readonly length: Bytes
+  readonly offset: Bytes
+  /** Takes a count or a negative errno, once. */
+  readonly answer: (result: number) => void
+}
+
+/** Reads under a deadline: never short before end of file, never late into a buffer that was given back. */
+export class Reads {
+  readonly #timeout: Milliseconds
+  readonly #log: Log
+  readonly #gauge: { started(): void; ended(): void }
+  #waiting = 0
+  #late = 0
+
+  constructor(options: { timeout: Milliseconds; log: Log; gauge: { started(): void; ended(): void } }) {
+    this.#timeout = options.timeout
+    this.#log = options.log
+    this.#gauge = options.gauge
+  }
+
+  /** Reads that are not answered yet. */
+  get waiting(): number {
+    return this.#waiting
+  }
+
+  /** Reads whose bytes came after their deadline or release, and were dropped. */
+  get late(): number {
+    return this.#late
+  }
+
+  start(request: ReadRequest): void {
+    const { file, offset, view } = request
+    const expected = Math.max(0, Math.min(request.length, view.length, file.size - offset))
+    if (expected === 0) {
+      request.answer(0)
+      return
+    }
+    const controller = new AbortController()
+    let result: number | Promise<Uint8Array>
+    try {
+      result = file.read(
+        offset,
+        expected,
+        expected === view.length ? view : view.subarray(0, expected),
+        controller.signal,
+      )
+    } catch (error) {
+      request.answer(this.#failed(request, error))
+      return
+    }
+    if (typeof result !== 'number') {
+      this.#wait(request, result, expected, controller)
+      return
+    }
+    request.answer(result === expected ? expected : this.#failed(request, wrongCount(result, expected)))
+  }
+
+  #wait(request: ReadRequest, result: Promise<Uint8Array>, expected: Bytes, controller: AbortController): void {
+    let answered = false
+    const answer = (count: number): void => {
+      answered = true
+      clearTimeout(timer)
+      request.waiting.delete(controller)
+      this.#waiting -= 1
+      this.#gauge.ended()
+      request.answer(count)
+    }
+    const timer = setTimeout(() => {
+      const error = new AnnexfsError('TIMED_OUT', `no source gave the bytes within ${this.#timeout} ms`)
+      answer(this.#failed(request, error))
+      controller.abort(error)
+    }, this.#timeout)
+    controller.signal.addEventListener(
+      'abort',
+      () => {
+        if (!answered) answer(ERRNO.EIO)
+      },
+      { once: true },
+    )
+    request.waiting.add(controller)
+    this.#waiting += 1
+    this.#gauge.started()
+    result.then(
+      (bytes) => {
+        if (answered) {
+          this.#late += 1
+        } else if (bytes.length === expected) {
+          request.view.set(bytes)
+          answer(expected)
+        } else {
+          answer(this.#failed(request, wrongCount(bytes.length, expected)))
+        }
+      },
+      (error: unknown) => {
+        if (answered) this.#late += 1
+        else answer(this.#failed(request, error))
+      },
+    )
+  }
+
+  #failed(request: ReadRequest, error: unknown): number {
+    this.#log.warn(`cannot read ${request.path}`, { offset: request.offset, reason: reasonOf(error) })
+    return readErrnoOf(error)
+  }
+}
+
+function wrongCount(count: Bytes, expected: Bytes): AnnexfsError {
+  return new AnnexfsError('CORRUPT', `the reader gave ${count} bytes where ${expected} were to come`)
+}
