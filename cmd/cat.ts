@@ -17,7 +17,7 @@ export const catCommand: Command = {
   usage: ['SOURCE PATH [--offset N] [--length N] [options]'],
   description:
     'Writes the file at PATH to standard output, fetching only what is written (and a bounded readahead). Ends with ' +
-    'an error, and exit code 4 or 5, if not all of it can be had: never with fewer bytes and success.',
+    'an error, and exit code 4 or 5, if not all of it can be had, or if all of it came and does not match its key.',
   options: [
     { name: 'offset', value: 'SIZE', help: 'start here', fallback: '0' },
     { name: 'length', value: 'SIZE', help: 'write this many bytes (default: to the end)' },
@@ -50,6 +50,7 @@ export const catCommand: Command = {
           if (!process.stdout.write(bytes)) await once(process.stdout, 'drain')
           position += bytes.byteLength
         }
+        await file.settled?.()
       } finally {
         file.close()
       }

@@ -57,7 +57,8 @@ function optionRow(spec: OptionSpec): string {
     spec.fallback === undefined ? '' : `default: ${spec.fallback}`,
   ]
   const extra = notes.filter((note) => note !== '').join('; ')
-  return row(`  --${spec.name}${value}`, 26, `${spec.help}${extra === '' ? '' : ` (${extra})`}`)
+  const short = spec.short === undefined ? '' : `-${spec.short}, `
+  return row(`  ${short}--${spec.name}${value}`, 26, `${spec.help}${extra === '' ? '' : ` (${extra})`}`)
 }
 
 function row(left: string, indent: number, text: string): string {

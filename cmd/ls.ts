@@ -16,9 +16,9 @@ export const lsCommand: Command = {
   summary: 'list a folder of a SOURCE, without mounting it',
   usage: ['SOURCE [PATH] [-l] [options]'],
   description:
-    'Lists what is at PATH (the root unless given), sorted by name. With --long: kind and permissions, size in bytes ' +
+    'Lists what is at PATH (the root unless given), sorted by name. With -l: kind and permissions, size in bytes ' +
     '("?" while nobody knows it), time of the commit or metainfo, name. Fetches no content.',
-  options: [{ name: 'long', help: 'one line a file with mode, size and time' }, ...SOURCE_OPTIONS],
+  options: [{ name: 'long', short: 'l', help: 'one line a file with mode, size and time' }, ...SOURCE_OPTIONS],
   async run(given) {
     const [source, path = '/', ...rest] = given.positional
     if (source === undefined || rest.length > 0)

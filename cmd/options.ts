@@ -11,6 +11,8 @@ import { parseSize, parseTime } from './units.js'
 /** One option of the command line; the same table parses, and is the help text. */
 export interface OptionSpec {
   readonly name: string
+  /** One letter that means the same. */
+  readonly short?: string
   /** What the value is called in the help; undefined for a switch. */
   readonly value?: string
   readonly help: string
@@ -77,6 +79,7 @@ export function parseArguments(argv: readonly string[], specs: readonly OptionSp
   const parsed = minimist(spell(argv), {
     string: ['_', ...names(true)],
     boolean: names(false).map(yes),
+    alias: Object.fromEntries(specs.flatMap((spec) => (spec.short === undefined ? [] : [[spec.short, spec.name]]))),
     unknown: (argument) => {
       if (!argument.startsWith('-') || argument === '-') return true
       throw new AnnexfsError(

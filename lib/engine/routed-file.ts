@@ -2,11 +2,14 @@ import { AnnexfsError, isAnnexfsError, type Attempt } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Bytes } from '../space/space.js'
 import type { OpenFile } from './volume.js'
+import { WrongContent } from './wholeness.js'
 
 /** One way to the bytes of a file: in place, through its key's piece space, through a torrent. */
 export interface Route {
   readonly name: string
   read(offset: Bytes, length: Bytes, into: Uint8Array, signal: AbortSignal): number | Promise<Uint8Array>
+  /** See {@link OpenFile.settled}. */
+  settled?(): Promise<void>
   close(): void
 }
 
@@ -53,6 +56,10 @@ export class RoutedFile implements OpenFile {
       this.#attempts.push(...attemptsOf(route.name, error))
       return this.#readNext(route, offset, length, signal)
     })
+  }
+
+  async settled(): Promise<void> {
+    await this.#current?.settled?.()
   }
 
   close(): void {
@@ -125,8 +132,9 @@ export class RoutedFile implements OpenFile {
   }
 }
 
-/** Whether another way may still have the bytes: not when the caller gave up or the time is over. */
+/** Whether another way may still have the bytes: not when the caller gave up, the time is over, or wrong bytes were read. */
 function givesWay(error: unknown): boolean {
+  if (error instanceof WrongContent) return false
   return isAnnexfsError(error, 'UNAVAILABLE') || isAnnexfsError(error, 'CORRUPT') || isAnnexfsError(error, 'SYSTEM')
 }
 

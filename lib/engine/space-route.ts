@@ -1,6 +1,6 @@
 import { Reader } from '../reader/reader.js'
 import type { ActiveSpace, SpaceSpec } from './spaces.js'
-import { wrong } from './wholeness.js'
+import { WrongContent } from './wholeness.js'
 import type { Route } from './routed-file.js'
 import type { Deps } from './deps.js'
 
@@ -19,7 +19,7 @@ export function spaceRoute(name: string, spec: SpaceSpec, deps: Deps): Route & {
     checkedOnly: strict,
     gate: (signal) => {
       // Bytes read before were wrong; mixing them with right ones would be worse than an error.
-      if (wholeness.generation !== generation) throw wrong(spec.slice.space.id)
+      if (wholeness.generation !== generation) throw new WrongContent(spec.slice.space.id)
       return strict && !wholeness.isWhole ? wholeness.ensure(signal) : undefined
     },
   })
@@ -27,6 +27,7 @@ export function spaceRoute(name: string, spec: SpaceSpec, deps: Deps): Route & {
     name,
     generation,
     read: (offset, length, into, signal) => reader.read(offset, length, into, signal),
+    settled: () => wholeness.settled(generation),
     close: () => {
       reader.close()
       space.release()

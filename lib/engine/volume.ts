@@ -30,5 +30,10 @@ export interface OpenFile {
    * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, CORRUPT, FORBIDDEN, ABORTED.
    */
   read(offset: Bytes, length: Bytes, into: Uint8Array, signal?: AbortSignal): number | Promise<Uint8Array>
+  /**
+   * For who has read all of it and must know: waits for the check of the whole content, where one is possible now.
+   * @throws AnnexfsError CORRUPT when what was read was wrong.
+   */
+  settled?(): Promise<void>
   close(): void
 }

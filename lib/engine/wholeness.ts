@@ -51,6 +51,7 @@ export class Wholeness {
     if (this.#options.check === undefined || this.#checking !== undefined || !this.#isComplete()) return
     if (this.#options.cache.summary().assurance === 'whole') return
     this.#startCheck().catch((error: unknown) => {
+      if (this.#closing.signal.aborted) return
       this.#options.log.warn('could not check content against its key', {
         content: this.#options.slice.space.id,
         reason: reasonOf(error),
@@ -82,6 +83,16 @@ export class Wholeness {
     return abortable(this.#filling, signal)
   }
 
+  /**
+   * If all of it is there, waits until it was checked.
+   * @throws AnnexfsError CORRUPT when it was found wrong since `generation`.
+   */
+  async settled(generation: number): Promise<void> {
+    await this.#options.fetcher.idle()
+    if (this.#options.check !== undefined && this.#isComplete() && !this.isWhole) await this.#startCheck()
+    if (this.#generation !== generation) throw new WrongContent(this.#options.slice.space.id)
+  }
+
   close(): void {
     this.#closing.abort()
   }
@@ -111,7 +122,7 @@ export class Wholeness {
       await Promise.all(running)
       if (!this.isWhole) await this.#startCheck()
       if (this.isWhole) return
-      if (this.#generation !== generation) throw wrong(slice.space.id)
+      if (this.#generation !== generation) throw new WrongContent(slice.space.id)
     }
     throw new AnnexfsError(
       'UNAVAILABLE',
@@ -145,12 +156,14 @@ export class Wholeness {
   }
 }
 
-/** The error for content that was found not to match its key. */
-export function wrong(id: string): AnnexfsError {
-  return new AnnexfsError(
-    'CORRUPT',
-    `what was fetched of ${id} does not match its key; it was thrown away. Open the file again to try other sources`,
-  )
+/** Content was found not to match its key. Whoever has read of it must not read on, by whatever way. */
+export class WrongContent extends AnnexfsError {
+  constructor(id: string) {
+    super(
+      'CORRUPT',
+      `what was fetched of ${id} does not match its key; it was thrown away. Open the file again to try other sources`,
+    )
+  }
 }
 
 function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

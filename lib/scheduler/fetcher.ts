@@ -57,6 +57,7 @@ export class Fetcher {
   readonly #options: FetcherOptions
   readonly #flights = new Map<number, Flight<Carrier>>()
   readonly #carriers = new Set<Carrier>()
+  readonly #running = new Set<Promise<void>>()
   #suppliers: Suppliers | undefined
   #unusable: readonly Attempt[] = []
   #lookedUp = 0
@@ -114,6 +115,11 @@ export class Fetcher {
     })
     this.#schedulePump()
     return promise
+  }
+
+  /** Resolves when nothing is being fetched and what was is in the cache. */
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running)
   }
 
   close(): void {
@@ -235,10 +241,11 @@ export class Fetcher {
     }
     this.#options.budget.take(bytes)
     this.#watchForStalls()
-    this.#carry(carrier)
+    const running: Promise<void> = this.#carry(carrier)
       .catch((error: unknown) => this.#carrierFailed(carrier, error))
       .finally(() => {
         this.#carriers.delete(carrier)
+        this.#running.delete(running)
         supplier.active -= 1
         for (const index of run) {
           const flight = this.#flights.get(index)
@@ -253,6 +260,7 @@ export class Fetcher {
         }
         this.#schedulePump()
       })
+    this.#running.add(running)
   }
 
   async #carry(carrier: Carrier): Promise<void> {
@@ -288,6 +296,7 @@ export class Fetcher {
     }
     const took = performance.now() - started
     carrier.supplier.health = afterSuccess(carrier.supplier.health, received, took)
+    await Promise.all(puts)
   }
 
   /** Writing to disk overlaps with receiving, up to a few pieces: the disk holds the source back, not memory. */

@@ -1,0 +1,24 @@
+// `npm start`: makes the machine ready, then mounts what the arguments say, or shows the demonstration without any.
+import { spawn } from 'node:child_process'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import { root, setup } from './setup.mjs'
+
+setup()
+
+const given = process.argv.slice(2)
+const program = given.length === 0 ? ['demo.js'] : ['annexfs.js', 'mount', ...given]
+const child = spawn(process.execPath, [join(root, 'dist', 'cmd', program[0]), ...program.slice(1)], {
+  stdio: 'inherit',
+  env: { UV_THREADPOOL_SIZE: '16', ...process.env },
+})
+
+// The terminal sends ^C to both of us: the child unmounts, and we wait for it.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, () => child.kill(signal))
+child.on('error', (error) => {
+  process.stderr.write(`annexfs: cannot start: ${error.message}\n`)
+  process.exitCode = 1
+})
+child.on('exit', (code, signal) => {
+  process.exitCode = code ?? 128 + (constants.signals[signal] ?? 0)
+})
