@@ -23,14 +23,38 @@ const FRACTION_DIGITS = 12
 /** Most that one value of a log may be to be taken, in characters. */
 const LONGEST_VALUE = 1024 * 1024
 
-/** `1795205656.861886945s`: whole seconds, an optional fraction, an optional `s`. */
-export function parseStamp(text: string): Stamp | undefined {
-  if (text.length > 64) return undefined
-  const match = /^(-?)(\d+)(?:\.(\d+))?s?$/.exec(text)
-  if (match === null) return undefined
-  const sign = match[1] === '-' ? -1 : 1
-  const fraction = (match[3] ?? '').slice(0, FRACTION_DIGITS).padEnd(FRACTION_DIGITS, '0')
-  return { seconds: sign * Math.min(Number(match[2]), Number.MAX_SAFE_INTEGER), fraction: sign * Number(fraction) }
+/** Distinct fields of one log that are taken; only a hostile one has more. */
+const MOST_FIELDS = 100_000
+
+/** Longest time stamp that is looked at, in characters. */
+const LONGEST_STAMP = 64
+
+/** `1795205656.861886945s`: whole seconds, an optional fraction, an optional `s`. Read up to `to`, from the start. */
+export function parseStamp(text: string, to = text.length): Stamp | undefined {
+  let end = to
+  if (end > 0 && text.charCodeAt(end - 1) === 0x73) end--
+  const negative = text.charCodeAt(0) === 0x2d
+  const from = negative ? 1 : 0
+  if (end > LONGEST_STAMP || !isDigit(text.charCodeAt(from)) || !isDigit(text.charCodeAt(end - 1))) return undefined
+  let seconds = 0
+  let at = from
+  for (; at < end && isDigit(text.charCodeAt(at)); at++) seconds = seconds * 10 + text.charCodeAt(at) - 0x30
+  let fraction = 0
+  if (at < end) {
+    if (text.charCodeAt(at++) !== 0x2e) return undefined
+    let digits = 0
+    for (; at < end && isDigit(text.charCodeAt(at)); at++) {
+      if (digits++ < FRACTION_DIGITS) fraction = fraction * 10 + text.charCodeAt(at) - 0x30
+    }
+    if (at < end) return undefined
+    if (digits < FRACTION_DIGITS) fraction *= 10 ** (FRACTION_DIGITS - digits)
+  }
+  const sign = negative ? -1 : 1
+  return { seconds: sign * Math.min(seconds, Number.MAX_SAFE_INTEGER), fraction: sign * fraction }
+}
+
+function isDigit(code: number): boolean {
+  return code >= 0x30 && code <= 0x39
 }
 
 /** Negative, zero or positive as `a` is older than, equal to or newer than `b`. */
@@ -54,7 +78,7 @@ export function* logLines(text: string): Generator<string, void, undefined> {
 function stamped(line: string): { stamp: Stamp; rest: string } | undefined {
   const space = line.indexOf(' ')
   if (space < 0) return undefined
-  const stamp = parseStamp(line.slice(0, space))
+  const stamp = parseStamp(line, space)
   return stamp === undefined ? undefined : { stamp, rest: line.slice(space + 1) }
 }
 
@@ -70,7 +94,7 @@ export function presentInfos(text: string): string[] {
     if (parts === undefined || parts.rest.charCodeAt(1) !== 0x20 || !'10X'.includes(parts.rest.charAt(0))) continue
     const info = parts.rest.slice(2)
     const known = newest.get(info)
-    if (known !== undefined && compareStamps(parts.stamp, known.stamp) <= 0) continue
+    if (known === undefined ? newest.size >= MOST_FIELDS : compareStamps(parts.stamp, known.stamp) <= 0) continue
     newest.set(info, { stamp: parts.stamp, present: parts.rest.startsWith('1') })
   }
   return [...newest].filter(([, { present }]) => present).map(([info]) => info)
@@ -117,7 +141,8 @@ function newestOf(
     const parsed = parse(line)
     if (parsed === undefined || parsed.field === '') continue
     const known = newest.get(parsed.field)
-    if (known === undefined || compareStamps(parsed.stamp, known.stamp) >= 0) newest.set(parsed.field, parsed)
+    if (known === undefined ? newest.size >= MOST_FIELDS : compareStamps(parsed.stamp, known.stamp) < 0) continue
+    newest.set(parsed.field, parsed)
   }
   return new Map([...newest].map(([field, { value }]) => [field, value]))
 }
