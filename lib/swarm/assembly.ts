@@ -26,7 +26,6 @@ interface Block {
 
 /** A piece that is being put together. */
 export class Assembly {
-  readonly bytes: Uint8Array
   readonly blocks: readonly Block[]
   /** The only peer that may add to it: set while its giver has yet to earn trust. */
   owner: Giver | undefined
@@ -39,11 +38,11 @@ export class Assembly {
 
   constructor(
     readonly index: number,
-    size: Bytes,
+    readonly bytes: Uint8Array,
     now: number,
   ) {
-    this.bytes = new Uint8Array(size)
-    this.blocks = Array.from({ length: Math.ceil(size / BLOCK_LENGTH) }, () => ({ done: false, asked: [], askedAt: 0 }))
+    const blocks = Math.ceil(bytes.byteLength / BLOCK_LENGTH)
+    this.blocks = Array.from({ length: blocks }, () => ({ done: false, asked: [], askedAt: 0 }))
     this.#missing = this.blocks.length
     this.lastProgress = now
   }

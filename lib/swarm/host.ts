@@ -6,12 +6,13 @@ import type { Log } from '../log/log.js'
 import type { Bytes } from '../space/space.js'
 import type { AllowedAddresses } from './announce.js'
 import { Announcer } from './announcer.js'
-import type { AssemblyBudget } from './assembly-budget.js'
+import { AssemblyMemory } from './assembly-memory.js'
 import { Blame } from './blame.js'
 import { plainAddress } from './link.js'
 import type { ProcessOptions, ProcessStatus, ToParent, TorrentMessage } from './messages.js'
 import { LONGEST_METADATA } from './longest-metadata.js'
 import { exchangeMetadata, type MetadataMemory } from './metadata-exchange.js'
+import { Encryption } from './encryption.js'
 import { joinAddress, ordinaryPeer, splitAddress } from './peer-address.js'
 import { Session } from './session.js'
 import { UploadAllowance } from './serving.js'
@@ -20,6 +21,7 @@ import { guardWires } from './wire-guard.js'
 const TICK = 250
 const NAMED_PEERS_AGAIN = 3000
 const MEMORY_FOR_ASSEMBLIES: Bytes = 96 * 1024 * 1024
+const MEMORY_KEPT: Bytes = 16 * 1024 * 1024
 /** Connections of one torrent; more of them cost more than they bring. */
 const MOST_A_TORRENT = 55
 /** Addresses that are remembered for one torrent, connected or not. */
@@ -42,12 +44,13 @@ export interface HostOptions {
 export class Host {
   readonly #client: WebTorrent
   readonly #blame: Blame
-  readonly #budget: AssemblyBudget = { used: 0, most: MEMORY_FOR_ASSEMBLIES }
+  readonly #memory = new AssemblyMemory(MEMORY_FOR_ASSEMBLIES, MEMORY_KEPT)
   readonly #metadataMemory: MetadataMemory = { used: 0, most: 2 * LONGEST_METADATA }
   readonly #allowance: UploadAllowance
   readonly #sessions = new Map<string, Session>()
   readonly #resolving = new Map<number, { readonly torrent: SwarmTorrent; readonly announcer: Announcer | undefined }>()
   readonly #listening: Promise<void>
+  readonly #encryption = new Encryption()
   #questions = 0
   #lastNamed = 0
 
@@ -58,6 +61,8 @@ export class Host {
     this.#allowance = new UploadAllowance(options.uploadLimit)
     this.#client = new WebTorrent({
       torrentPort: options.port,
+      // The same number for both, as clients do: one hole in a firewall is enough.
+      dhtPort: options.port,
       maxConns: Math.min(MOST_A_TORRENT, options.maxConnections),
       dht: options.dht ? { bootstrap: options.dhtBootstrap ?? undefined } : false,
       lsd: options.lsd,
@@ -104,7 +109,7 @@ export class Host {
       client: this.#client,
       store,
       torrent,
-      budget: this.#budget,
+      memory: this.#memory,
       metadataMemory: this.#metadataMemory,
       blame: this.#blame,
       allowance: this.#allowance,
@@ -119,7 +124,7 @@ export class Host {
       },
     })
     this.#sessions.set(torrent.infohash, session)
-    this.#guardPeers(session.torrent)
+    this.#guardPeers(session.torrent, torrent.private)
     session.torrent.once('ready', () => {
       session.announcer = this.#announcer(torrent.infohash, torrent.trackers, session.torrent, () => ({
         uploaded: session.uploaded,
@@ -176,7 +181,7 @@ export class Host {
       })
       wire.unchoke = () => undefined
     })
-    this.#guardPeers(torrent)
+    this.#guardPeers(torrent, false)
     torrent.once('infoHash', () => {
       const progress = (): { uploaded: number; downloaded: number; left: number } => ({
         uploaded: 0,
@@ -239,14 +244,15 @@ export class Host {
   }
 
   /** All ways by which webtorrent comes to a peer lead through these: bans, bounds and the policy for addresses. */
-  #guardPeers(torrent: SwarmTorrent): void {
+  #guardPeers(torrent: SwarmTorrent, forPrivate: boolean): void {
     const addPeer = torrent.addPeer.bind(torrent)
     const inner = torrent._addPeer.bind(torrent)
     const incoming = torrent._addIncomingPeer.bind(torrent)
     const drain = torrent._drain.bind(torrent)
     torrent._addPeer = (peer, type, source) => {
       const at = typeof peer === 'string' ? splitAddress(peer) : undefined
-      return at === undefined || this.#blame.banned(plainAddress(at.host)) ? null : inner(peer, type, source)
+      if (typeof peer !== 'string' || at === undefined || this.#blame.banned(plainAddress(at.host))) return null
+      return this.#encryption.apply(this.#client, peer, () => inner(peer, type, source))
     }
     torrent.addPeer = (peer, source) => {
       const at = typeof peer === 'string' ? splitAddress(peer) : undefined
@@ -261,6 +267,15 @@ export class Host {
     torrent._addIncomingPeer = (peer) => {
       if (torrent._numConns >= MOST_A_TORRENT) peer.destroy(new Error('too many connections'))
       else incoming(peer)
+    }
+    if (forPrivate) {
+      // BEP 27; webtorrent leaves out DHT and PEX by itself, and forgets LSD.
+      const discover = torrent._startDiscovery.bind(torrent)
+      torrent._startDiscovery = () => {
+        this.#client.lsd = false
+        discover()
+        this.#client.lsd = this.host.options.lsd
+      }
     }
     torrent._drain = () => {
       if (this.#connections() < this.host.options.maxConnections) drain()

@@ -42,7 +42,13 @@ export function exchangeMetadata(options: MetadataExchangeOptions): void {
   wire.once('close', () => fetching?.end())
   const extension: WireExtension = {
     onHandshake: () => undefined,
-    onExtendedHandshake: (handshake) => fetching?.begin(handshake['metadata_size']),
+    onExtendedHandshake: (handshake) => {
+      const size = handshake['metadata_size']
+      if (size === undefined || size === 0) return
+      if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0 || size > LONGEST_METADATA) {
+        dropWire(wire, 'claims an absurd size of the metadata')
+      } else fetching?.begin(size)
+    },
     onMessage: (message) => {
       const header = parseHeader(Buffer.from(message.buffer, message.byteOffset, message.byteLength))
       if (header.type === REQUEST) answer(wire, metadata, header.piece)
@@ -94,12 +100,8 @@ class Fetching {
     private readonly found: (metadata: Buffer) => void,
   ) {}
 
-  begin(size: unknown): void {
-    if (this.#ended || this.#missing > 0 || size === undefined || size === 0) return
-    if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0 || size > LONGEST_METADATA) {
-      dropWire(this.options.wire, 'claims an absurd size of the metadata')
-      return
-    }
+  begin(size: Bytes): void {
+    if (this.#ended || this.#missing > 0) return
     this.#size = size
     this.#missing = Math.ceil(size / METADATA_PIECE)
     for (let count = 0; count < ASKED_AT_ONCE; count++) this.#ask()

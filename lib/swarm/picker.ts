@@ -2,7 +2,7 @@ import { isAnnexfsError, reasonOf } from '../errors.js'
 import { pieceSize, type Milliseconds, type PieceSpace, type Urgency } from '../space/space.js'
 import { checkPiece, type Piece } from '../verify/piece.js'
 import { Assembly, type Giver } from './assembly.js'
-import type { AssemblyBudget } from './assembly-budget.js'
+import type { AssemblyMemory } from './assembly-memory.js'
 import type { Blame } from './blame.js'
 import { byUrgency, moreUrgent, type Want } from './order.js'
 
@@ -34,6 +34,8 @@ export class Picker {
   readonly #wants = new Map<number, Want & { readonly since: number }>()
   readonly #assemblies = new Map<number, Assembly>()
   readonly #verifying = new Set<number>()
+  /** Addresses that gave a wanted piece wrong: others are asked for it first. */
+  readonly #wrongGivers = new Map<number, Set<string>>()
   readonly #givers = new Map<Giver, { lastBlock: number; owes: number; snubbed: boolean }>()
   #ordered: Want[] | undefined
   #counter = 0
@@ -41,7 +43,7 @@ export class Picker {
 
   constructor(
     readonly space: PieceSpace,
-    private readonly budget: AssemblyBudget,
+    private readonly memory: AssemblyMemory,
     private readonly blame: Blame,
     private readonly stallTimeout: Milliseconds,
     private readonly events: PickerEvents,
@@ -70,8 +72,7 @@ export class Picker {
 
   /** Nobody wants it any more: what is in flight is called back. */
   cancel(index: number): void {
-    if (!this.#wants.delete(index)) return
-    this.#ordered = undefined
+    if (!this.#forget(index)) return
     if (!this.#verifying.has(index)) this.#drop(index)
     this.fillAll()
   }
@@ -135,10 +136,15 @@ export class Picker {
     this.#givers.clear()
   }
 
+  #forget(index: number): boolean {
+    this.#wrongGivers.delete(index)
+    this.#ordered = undefined
+    return this.#wants.delete(index)
+  }
+
   #giveUp(index: number): void {
     const having = [...this.#givers.keys()].filter((giver) => giver.has(index)).length
-    this.#wants.delete(index)
-    this.#ordered = undefined
+    this.#forget(index)
     this.#drop(index)
     const seconds = Math.round(this.stallTimeout / 1000)
     this.events.failed(
@@ -158,7 +164,7 @@ export class Picker {
       }
     }
     for (const { index, urgency } of this.#ordered) {
-      if (this.#verifying.has(index) || !giver.has(index)) continue
+      if (this.#verifying.has(index) || !giver.has(index) || this.#betterElsewhere(index, giver)) continue
       const assembly = this.#assemblies.get(index) ?? this.#open(index, urgency)
       if (assembly === undefined) break
       const open = this.#opened(assembly, giver, trusted)
@@ -188,6 +194,12 @@ export class Picker {
     return fresh
   }
 
+  #betterElsewhere(index: number, giver: Giver): boolean {
+    const wrong = this.#wrongGivers.get(index)
+    if (wrong === undefined || !wrong.has(giver.address)) return false
+    return [...this.#givers.keys()].some((other) => other.has(index) && !wrong.has(other.address))
+  }
+
   #chooseOverdue(giver: Giver): { assembly: Assembly; at: number } | undefined {
     const since = Date.now() - OVERDUE
     for (const { index, urgency } of this.#ordered ?? []) {
@@ -201,11 +213,9 @@ export class Picker {
   }
 
   #open(index: number, urgency: Urgency): Assembly | undefined {
-    const size = pieceSize(this.space, index)
-    const most = urgency === 'read' ? this.budget.most : this.budget.most * SHARE_OF_READAHEAD
-    if (this.budget.used > 0 && this.budget.used + size > most) return undefined
-    this.budget.used += size
-    const assembly = new Assembly(index, size, Date.now())
+    const bytes = this.memory.take(pieceSize(this.space, index), urgency === 'read' ? 1 : SHARE_OF_READAHEAD)
+    if (bytes === undefined) return undefined
+    const assembly = new Assembly(index, bytes, Date.now())
     this.#assemblies.set(index, assembly)
     return assembly
   }
@@ -214,7 +224,8 @@ export class Picker {
     const assembly = this.#assemblies.get(index)
     if (assembly === undefined) return
     this.#assemblies.delete(index)
-    this.budget.used -= assembly.bytes.byteLength
+    // Whoever hashes or stores it now still reads from it.
+    this.memory.give(assembly.bytes, !this.#verifying.has(index))
     for (const { at, giver } of assembly.outstanding()) {
       assembly.release(at, giver)
       giver.cancel(index, assembly.offset(at), assembly.length(at))
@@ -252,15 +263,17 @@ export class Picker {
       const piece = await checkPiece(this.space, index, assembly.bytes)
       this.blame.right(assembly.givers)
       await this.events.arrived(piece)
-      this.#wants.delete(index)
-      this.#ordered = undefined
+      this.#forget(index)
     } catch (error) {
       if (!isAnnexfsError(error, 'CORRUPT')) {
-        this.#wants.delete(index)
-        this.#ordered = undefined
+        this.#forget(index)
         this.events.failed(index, reasonOf(error))
       } else {
         const liar = this.blame.wrong(assembly.givers)
+        const [alone] = assembly.givers
+        if (alone !== undefined && assembly.givers.size === 1 && this.#wants.has(index)) {
+          this.#wrongGivers.set(index, (this.#wrongGivers.get(index) ?? new Set()).add(alone))
+        }
         if (liar !== undefined) this.events.ban(liar)
       }
     } finally {

@@ -58,7 +58,8 @@ async function allowed(host: string): Promise<readonly string[]> {
 let starting: Promise<Host> | undefined
 
 async function start(options: ProcessOptions): Promise<Host> {
-  const store = openPieceStore({ ...options.cache, log })
+  // No memory tier: what is read here goes to peers, and a piece's buffer is used again once it is stored.
+  const store = openPieceStore({ ...options.cache, log, memoryBytes: 0 })
   await installSafeBencode()
   const { Host: Loaded } = await import('./host.js')
   return new Loaded({ options, store: await store, send, allowed, log })

@@ -5,7 +5,7 @@ import type { CachedSpace, PieceStore } from '../cache/store.js'
 import { pieceCount, pieceSize, type Bytes, type PieceSpace, type SpaceId, type Urgency } from '../space/space.js'
 import { reasonOf } from '../errors.js'
 import type { Announcer } from './announcer.js'
-import type { AssemblyBudget } from './assembly-budget.js'
+import type { AssemblyMemory } from './assembly-memory.js'
 import type { Blame } from './blame.js'
 import { clientName } from './client-name.js'
 import { EmptyStore } from './empty-store.js'
@@ -20,7 +20,7 @@ export interface SessionOptions {
   readonly client: WebTorrent
   readonly store: PieceStore
   readonly torrent: TorrentMessage
-  readonly budget: AssemblyBudget
+  readonly memory: AssemblyMemory
   readonly metadataMemory: MetadataMemory
   readonly blame: Blame
   readonly allowance: UploadAllowance
@@ -62,7 +62,7 @@ export class Session {
   constructor(private readonly options: SessionOptions) {
     this.space = spaceOf(options.torrent)
     this.cached = options.store.open(this.space)
-    this.picker = new Picker(this.space, options.budget, options.blame, options.stallTimeout, {
+    this.picker = new Picker(this.space, options.memory, options.blame, options.stallTimeout, {
       arrived: async (piece) => {
         this.downloaded += piece.bytes.byteLength
         const kept = await this.cached.put(piece)
@@ -272,7 +272,7 @@ export class Session {
     if (!this.options.serves || this.torrent.destroyed || this.torrent.bitfield.get(index)) return
     this.torrent.bitfield.set(index, true)
     this.torrent.pieces[index] = null
-    for (const wire of this.#links.keys()) wire.have(index)
+    for (const wire of this.#links.keys()) if (!wire.peerPieces.get(index)) wire.have(index)
   }
 
   #takeBack(index: number): void {

@@ -15,6 +15,8 @@ declare module 'webtorrent' {
     readonly addr: string | null
     readonly wire: Wire | null
     readonly connected: boolean
+    readonly _handshakeDone?: boolean
+    once(event: 'disconnect', listener: () => void): void
     destroy(error?: Error): void
   }
 
@@ -50,6 +52,7 @@ declare module 'webtorrent' {
     _addPeer(peer: unknown, type: string, source?: string): TorrentPeer | null
     _addIncomingPeer(peer: TorrentPeer): void
     _drain(): void
+    _startDiscovery(): void
     _verifyPieces(callback: (error: Error | null) => void): void
     _onWireWithMetadata(wire: Wire): void
     _updateWireInterest(wire: Wire): void
@@ -76,6 +79,9 @@ declare module 'webtorrent' {
     readonly listening: boolean
     readonly _connPool: { readonly tcpServer: Server }
     readonly dht: DhtNode | false
+    lsd: boolean
+    /** 0: no protocol encryption; 1: tried, without falling back to a new connection when the peer has none. */
+    secure: number
     blocked: { contains(address: string): boolean } | undefined
     add(torrent: object, options: TorrentOptions): SwarmTorrent
     destroy(callback: (error?: Error) => void): void
@@ -137,6 +143,9 @@ declare module 'bittorrent-protocol' {
     extended(name: string | number, message: unknown): void
     destroy(): void
     _parse(size: number, parser: (bytes: Uint8Array) => void): void
+    readonly _parserSize: number
+    readonly _bufferSize: number
+    _write(data: Uint8Array, done: (error: null) => void): void
     _onMessageLength(bytes: Uint8Array): void
     _onMessage(bytes: Uint8Array): void
   }

@@ -7,8 +7,8 @@ import type { Bytes } from '../space/space.js'
  * answers that the peer does not read are bounded, and whatever a message makes throw costs that peer its connection.
  */
 
-/** The longest honest message is a bitfield: this is one of eight million pieces. */
-const LONGEST_MESSAGE: Bytes = 1024 * 1024
+/** The longest honest message is a bitfield: of the 2,097,152 pieces that a torrent may have it takes 256 KiB. */
+const LONGEST_MESSAGE: Bytes = 300 * 1024
 /** Waiting to be sent to a peer: metadata and rejects that it asked for and does not read. */
 const MOST_UNREAD: Bytes = 4 * 1024 * 1024
 const MOST_UNANSWERED_REQUESTS = 4000
@@ -21,12 +21,23 @@ export function guardWires(): void {
   installed = true
   const onLength = Wire.prototype._onMessageLength
   const onMessage = Wire.prototype._onMessage
+  const write = Wire.prototype._write
   Wire.prototype._onMessageLength = function guardedLength(this: Wire, bytes: Uint8Array): void {
     const length = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).readUInt32BE(0)
     if (length > LONGEST_MESSAGE) return dropWire(this, `announced a message of ${length} bytes`)
     if (this._readableState.buffered > MOST_UNREAD) return dropWire(this, 'does not read what it asked for')
     if (this.peerRequests.length > MOST_UNANSWERED_REQUESTS) return dropWire(this, 'asks for too many blocks at once')
     onLength.call(this, bytes)
+  }
+  // Joined to what is left of the chunk before, every chunk would be copied whole: so only the message that it completes.
+  Wire.prototype._write = function splitWrite(this: Wire, data: Uint8Array, done: (error: null) => void): void {
+    const missing = this._parserSize - this._bufferSize
+    if (this.peerId === null || this._bufferSize === 0 || missing <= 0 || missing >= data.byteLength) {
+      write.call(this, data, done)
+      return
+    }
+    write.call(this, data.subarray(0, missing), () => undefined)
+    write.call(this, data.subarray(missing), done)
   }
   Wire.prototype._onMessage = function guardedMessage(this: Wire, bytes: Uint8Array): void {
     try {

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { test } from 'node:test'
+import { isAnnexfsError } from '../../lib/errors.js'
+import { makeTorrent, startLibtorrent, until } from '../support/peers.js'
+import { connectRaw, extended, MESSAGE, numbers, seedRaw, startRawPeer, type RawWire } from '../support/raw-peer.js'
+import { holdingOf, isRunning, MIB, openSwarm, readAll, readPiece, residentBytes } from './open-swarm.js'
+
+const KIB = 1024
+
+test('goal 30: one corrupting peer of three is banned after at most 3 bad pieces, and the file completes', async (t) => {
+  const torrent = await makeTorrent(t, { length: 64 * MIB, pieceLength: 64 * KIB })
+  const honest = [
+    await startLibtorrent(t, { host: '127.0.0.51', torrent, seed: true }),
+    await startLibtorrent(t, { host: '127.0.0.52', torrent, seed: true }),
+  ]
+  const given = new Set<number>()
+  const liar = await startRawPeer(t, '127.0.0.53', torrent.metainfo.infohash, (wire) =>
+    seedRaw(wire, 1024, (index, offset, length) => {
+      given.add(index)
+      const bytes = Buffer.from(torrent.content.subarray(index * 64 * KIB + offset, index * 64 * KIB + offset + length))
+      bytes[0] = (bytes[0] ?? 0) ^ 1
+      return bytes
+    }),
+  )
+  const swarm = await openSwarm(t, { peers: [liar.address, ...honest.map((peer) => peer.address)] })
+  const holding = await holdingOf(swarm, torrent.metainfo)
+  const got: Uint8Array[] = []
+  await readAll(holding, 1024, (_, bytes) => got.push(bytes))
+  assert.ok(Buffer.concat(got).equals(torrent.content))
+  const status = await swarm.status()
+  assert.deepEqual(status.banned, ['127.0.0.53'])
+  assert.ok(given.size >= 1 && given.size <= 3, `it gave blocks of ${given.size} pieces`)
+  assert.equal(liar.open.size, 0)
+  const connections = liar.connections
+  await new Promise((resolve) => setTimeout(resolve, 4000))
+  assert.equal(liar.connections, connections, 'it is not connected to again')
+})
+
+test('a lone corrupting peer gives an error, not wrong bytes', async (t) => {
+  const torrent = await makeTorrent(t, { length: MIB, pieceLength: 64 * KIB })
+  const liar = await startRawPeer(t, '127.0.0.54', torrent.metainfo.infohash, (wire) =>
+    seedRaw(wire, 16, (_, __, length) => Buffer.alloc(length, 1)),
+  )
+  const swarm = await openSwarm(t, { peers: [liar.address], stallTimeout: 2000 })
+  const holding = await holdingOf(swarm, torrent.metainfo)
+  await assert.rejects(readPiece(holding, 3), (error) => isAnnexfsError(error, 'UNAVAILABLE'))
+  assert.deepEqual((await swarm.status()).banned, ['127.0.0.54'])
+})
+
+/** What a hostile peer sends after its handshake. */
+const BOMBS: Readonly<Record<string, (wire: RawWire) => void>> = {
+  'a length prefix over 1 MiB': (wire) => flood(wire, numbers(0x7fff_ffff)),
+  'a length prefix just over 1 MiB': (wire) => flood(wire, numbers(MIB + 1)),
+  'a length prefix that is negative as a signed number': (wire) => flood(wire, numbers(0xffff_fff0)),
+  'a list with a string of negative length': (wire) => {
+    wire.send(MESSAGE.extended, extended(0, Buffer.from('l-3:e')))
+    wire.send(MESSAGE.extended, extended(1, Buffer.from('l-3:e')))
+  },
+  'a million nested lists': (wire) => {
+    wire.send(MESSAGE.extended, extended(0, Buffer.alloc(1_000_000, 'l')))
+    wire.send(MESSAGE.extended, extended(1, Buffer.alloc(1_000_000, 'l')))
+  },
+  'a metadata size of 2 GiB': (wire) => {
+    wire.send(MESSAGE.extended, extended(0, { m: { ut_metadata: 1 }, metadata_size: 2 ** 31 }))
+    wire.send(MESSAGE.extended, extended(1, Buffer.from(`d8:msg_typei1e5:piecei100000e10:total_sizei2147483648eexx`)))
+  },
+  'a bitfield of another length': (wire) => wire.send(MESSAGE.bitfield, Buffer.alloc(900_000, 0xff)),
+  'a piece index that there is not': (wire) => wire.send(MESSAGE.have, numbers(0x7fff_fff0)),
+  'extension names of the object prototype': (wire) => {
+    wire.send(MESSAGE.extended, extended(0, Buffer.from('d1:md9:__proto__i1e11:constructori2eee')))
+    wire.send(MESSAGE.extended, extended(1, Buffer.from('de')))
+  },
+}
+
+function flood(wire: RawWire, prefix: Buffer): void {
+  wire.socket.write(prefix)
+  for (let sent = 0; sent < 64; sent++) wire.socket.write(Buffer.alloc(MIB, 0x41))
+}
+
+/** Bombs that may also be taken in silence: they cost nothing. */
+const HARMLESS = new Set([
+  'a list with a string of negative length',
+  'a million nested lists',
+  'extension names of the object prototype',
+])
+
+for (const [name, bomb] of Object.entries(BOMBS)) {
+  test(`goal 31: a peer that sends ${name} is dropped within 1 s, for at most 16 MiB`, async (t) => {
+    const torrent = await makeTorrent(t, { length: 4 * MIB, pieceLength: 64 * KIB })
+    const seeder = await startLibtorrent(t, { host: '127.0.0.55', torrent, seed: true })
+    const swarm = await openSwarm(t, { peers: [seeder.address] })
+    const holding = await holdingOf(swarm, torrent.metainfo)
+    await readPiece(holding, 0)
+    const before = await swarm.status()
+    const pid = before.pid ?? 0
+    // Settled: what the first connections have cost is not the bomb's.
+    await readPiece(holding, 1)
+    const memory = residentBytes(pid)
+    const wire = await connectRaw(t, '127.0.0.56', '127.0.0.1', before.port ?? 0, torrent.metainfo.infohash)
+    bomb(wire)
+    const dropped = await Promise.race([
+      wire.closed.then(() => true),
+      new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 1000)),
+    ])
+    assert.ok(dropped || HARMLESS.has(name), 'the connection is closed within a second')
+    let most = 0
+    await until('it had time to do harm', async () => {
+      most = Math.max(most, residentBytes(pid))
+      return await new Promise((resolve) => setTimeout(() => resolve(Date.now() - began > 1000), 50))
+    })
+    assert.ok(most - memory < 16 * MIB, `${Math.round((most - memory) / MIB)} MiB more`)
+    await readPiece(holding, 2)
+    assert.equal((await swarm.status()).pid, pid, 'it is the same process')
+    assert.ok(isRunning(pid))
+  })
+}
+
+let began = 0
+test.beforeEach(() => {
+  began = Date.now() + 1500
+})
+
+test('metadata that does not have the hash is not taken', async (t) => {
+  const torrent = await makeTorrent(t, { length: MIB, pieceLength: 64 * KIB })
+  const wrong = Buffer.from(torrent.metainfo.infoBytes)
+  wrong[wrong.length - 3] = (wrong[wrong.length - 3] ?? 0) ^ 1
+  assert.notEqual(createHash('sha1').update(wrong).digest('hex'), torrent.metainfo.infohash)
+  const liar = await startRawPeer(t, '127.0.0.57', torrent.metainfo.infohash, (wire) => {
+    wire.send(MESSAGE.extended, extended(0, { m: { ut_metadata: 7 }, metadata_size: wrong.length }))
+    wire.onMessage = (id, payload) => {
+      if (id !== MESSAGE.extended || payload[0] !== 7) return
+      const header = Buffer.from(`d8:msg_typei1e5:piecei0e10:total_sizei${wrong.length}ee`)
+      // Ours is number 1 with webtorrent.
+      wire.send(MESSAGE.extended, extended(1, Buffer.concat([header, wrong])))
+    }
+  })
+  const swarm = await openSwarm(t, { peers: [liar.address] })
+  const magnet = {
+    infohash: torrent.metainfo.infohash,
+    ...{ displayName: undefined, trackers: [], webSeeds: [], peers: [], exactSources: [] },
+  }
+  await assert.rejects(swarm.resolveMagnet(magnet, AbortSignal.timeout(2000)), (error) =>
+    isAnnexfsError(error, 'TIMED_OUT'),
+  )
+  const honest = await startLibtorrent(t, { host: '127.0.0.58', torrent, seed: true })
+  const info = await swarm.resolveMagnet({ ...magnet, peers: [honest.address] }, AbortSignal.timeout(10_000))
+  assert.ok(info.equals(torrent.metainfo.infoBytes))
+})
