@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortError, AnnexfsError, reasonOf, type ErrorCode } from '../errors.js'
 import type { Milliseconds } from '../space/space.js'
+import { CutOff } from './http-body.js'
 
 const MOST_TRIES = 5
 const FIRST_WAIT: Milliseconds = 100
@@ -43,8 +44,9 @@ export class Tries {
       const { code, message } = failure.error
       throw this.#made === 1 ? failure.error : again(code, `${message} (tried ${this.#made} times)`, failure.error)
     }
-    const spread = FIRST_WAIT * 2 ** (this.#made - 1)
-    const wait = failure.after + Math.random() * spread + (this.#made > 1 ? spread / 2 : 0)
+    // A kept connection that the server had just closed is the usual reason: at once, then.
+    const spread = failure.error instanceof CutOff && this.#made === 1 ? 0 : FIRST_WAIT * 2 ** (this.#made - 1)
+    const wait = failure.after + spread / 2 + Math.random() * spread
     try {
       await sleep(wait, undefined, { signal: this.#signal })
     } catch (error) {

@@ -39,6 +39,17 @@ export function shownUrl(url: string | URL): string {
   return printable(short)
 }
 
+/**
+ * One name of a URL's path (RFC 3986), from bytes that need not be UTF-8. Nothing can encode `.` and `..`: URLs walk
+ * `%2E%2E` too.
+ */
+export function percentEncoded(name: Buffer): string {
+  return Array.from(name, (byte) => {
+    const character = String.fromCharCode(byte)
+    return /[A-Za-z0-9._~-]/.test(character) ? character : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+  }).join('')
+}
+
 function parse(text: string, base?: URL): URL | undefined {
   return URL.canParse(text, base?.href) ? new URL(text, base?.href) : undefined
 }

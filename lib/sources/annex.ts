@@ -6,11 +6,12 @@ import type { AnnexRepository } from '../annex/repository.js'
 import { reasonOf, systemCode } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { HttpClient } from '../net/http-client.js'
-import { shownUrl, webUrl } from '../net/url.js'
+import { percentEncoded, shownUrl, webUrl } from '../net/url.js'
 import { parseRecordedUrl, type TorrentFileUrl } from './annex-url.js'
 import { fileSource } from './file.js'
 import { foreignRepository } from './git-remote.js'
 import type { Source } from './source.js'
+import { webCandidates } from './web-candidates.js'
 import { webSource } from './web.js'
 
 export interface KeySourcesOptions {
@@ -101,18 +102,49 @@ function remoteSource(
   options: KeySourcesOptions,
 ): Source | undefined {
   const { directory } = remote
-  // A folder that only the branch names is somebody else's word for a path of this machine.
-  if (directory === undefined || !remote.configured) return undefined
-  if (remote.kind === 'directory' && !isPlainStore(remote)) return undefined
-  if (remote.kind !== 'directory' && remote.kind !== 'git') return undefined
+  // What only the branch names is somebody else's word for a place.
+  if (!remote.configured) return undefined
+  if (directory === undefined) return webStoreSource(remote, options)
+  if (remote.kind === 'directory' ? !isPlainStore(remote) : remote.kind !== 'git') return undefined
   const name = `${remote.name} (${remote.kind})`
   return fileSource({
     name,
     place: directory,
-    cost: remote.cost + (remote.trust === 'untrusted' ? UNTRUSTED : 0),
+    cost: costOf(remote),
     log: options.log,
     path: () => objectPaths(remote, directory, located, options),
   })
+}
+
+/** A store of objects behind HTTP: a git remote (ending in `.git` or bare, as git-annex needs it too), or `httpalso`. */
+function webStoreSource(remote: AnnexRemote, options: KeySourcesOptions): Source | undefined {
+  const { key, client, log } = options
+  const store =
+    remote.kind === 'git' ? gitStore(remote) : remote.kind === 'httpalso' ? remote.config.get('url') : undefined
+  if (store === undefined || !/^https?:\/\//i.test(store) || !URL.canParse(store)) return undefined
+  if (remote.kind === 'httpalso' && !isPlainStore(remote)) return undefined
+  // The key's bytes, not its text: git-annex's names need not be UTF-8.
+  const file = percentEncoded(Buffer.from(keyFile(key), 'latin1'))
+  const folders =
+    remote.config.get('annex-bare') === 'false'
+      ? [hashDirMixed(key), hashDirLower(key)]
+      : [hashDirLower(key), hashDirMixed(key)]
+  return webCandidates({
+    name: `${remote.name} (${shownUrl(store)})`,
+    urls: folders.map((folder) => `${store.replace(/\/+$/, '')}/${folder}${file}/${file}`),
+    client,
+    log,
+    cost: costOf(remote),
+    ...(key.size === undefined ? {} : { expectedSize: key.size }),
+  })
+}
+
+function gitStore(remote: AnnexRemote): string | undefined {
+  return remote.url === undefined ? undefined : `${remote.url.replace(/\/+$/, '')}/annex/objects`
+}
+
+function costOf(remote: AnnexRemote): number {
+  return remote.cost + (remote.trust === 'untrusted' ? UNTRUSTED : 0)
 }
 
 /** Neither encrypted, chunked, nor a tree of named files. */

@@ -1,7 +1,8 @@
 import { LRUCache } from 'lru-cache'
+import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { HttpClient } from '../net/http-client.js'
-import { shownUrl, webUrl } from '../net/url.js'
+import { percentEncoded, shownUrl, webUrl } from '../net/url.js'
 import type { ByteRange, Bytes } from '../space/space.js'
 import { pick, stringAt } from '../torrent/bencode-spans.js'
 import type { Metainfo, TorrentFile } from '../torrent/torrent.js'
@@ -66,14 +67,24 @@ export function webSeedSource(options: WebSeedOptions): Source {
   }
 }
 
-/** Where `file` is: BEP 19 for a single file and for a folder, each name percent-encoded. */
+/**
+ * Where `file` is: BEP 19 for a single file and for a folder, each name percent-encoded.
+ * @throws AnnexfsError FORBIDDEN when a name of it is `.`, `..` or empty.
+ */
 export function seedUrl(torrent: Metainfo, file: TorrentFile, baseUrl: string): string {
   const base = webUrl(baseUrl)
   if (!torrent.multiFile && !base.pathname.endsWith('/')) return base.href
   // A single file's path is its name; a folder's own name comes before the paths in it.
   const names = torrent.multiFile ? [rawName(torrent), ...file.rawPath] : file.rawPath
+  const path = names.map(percentEncoded)
+  if (path.some((name) => name === '' || name === '.' || name === '..')) {
+    throw new AnnexfsError(
+      'FORBIDDEN',
+      `${shownUrl(base)}: the torrent has names that lead out of the web seed's folder`,
+    )
+  }
   if (!base.pathname.endsWith('/')) base.pathname += '/'
-  base.pathname += names.map(percentEncoded).join('/')
+  base.pathname += path.join('/')
   return base.href
 }
 
@@ -84,17 +95,6 @@ function rawName(torrent: Metainfo): Buffer {
   const info = pick(torrent.infoBytes, 0, NAMES)
   const name = stringAt(torrent.infoBytes, info.get('name.utf-8')) ?? stringAt(torrent.infoBytes, info.get('name'))
   return name ?? Buffer.from(torrent.name)
-}
-
-/** RFC 3986, over bytes that need not be UTF-8; `.` and `..` too, which a URL would otherwise walk. */
-function percentEncoded(name: Buffer): string {
-  const all = name.equals(Buffer.from('.')) || name.equals(Buffer.from('..'))
-  return Array.from(name, (byte) => {
-    const character = String.fromCharCode(byte)
-    return !all && /[A-Za-z0-9._~-]/.test(character)
-      ? character
-      : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
-  }).join('')
 }
 
 function overlap(range: ByteRange, file: TorrentFile): ByteRange {
