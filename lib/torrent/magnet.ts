@@ -21,7 +21,7 @@ export const LONGEST_MAGNET = 65_536
 const MOST_PEERS = 256
 const MOST_EXACT_SOURCES = 16
 const LONGEST_NAME = 1024
-const PEER = /^(?:\[[\da-f:.]{2,45}\]|[\w.-]{1,253}):(\d{1,5})$/i
+const PEER = /^(?:\[[\da-f:.]{2,45}\]|\w[\w.-]{0,252}):(\d{1,5})$/i
 
 /**
  * Reads a magnet link. Parameters may be numbered (`tr.1`), of unknown ones and malformed ones nothing is kept.

@@ -7,27 +7,17 @@ import {
   isString,
   items,
   payload,
-  pick,
+  skip,
   stringAt,
   type Span,
 } from './bencode-spans.js'
 import { linkTargets } from './metainfo-links.js'
+import { safeNameAt } from './safe-name.js'
 import { SafePaths } from './safe-paths.js'
 import type { TorrentFile } from './torrent.js'
 
-/** More than fit in the 10 MB of metainfo that libtorrent loads; keeps a hostile list within 100 MiB of memory. */
-export const MOST_FILES = 262_144
-
-const FILE_KEYS = new Set(['length', 'path', 'path.utf-8', 'attr', 'symlink path'])
-
-interface RawFile {
-  readonly path: Span | undefined
-  readonly length: Bytes
-  readonly offset: Bytes
-  readonly padding: boolean
-  readonly executable: boolean
-  readonly target: Span | undefined
-}
+/** About what fits in the 10 MB of metainfo that libtorrent loads by default; keeps a hostile list within 1 s and 100 MiB. */
+export const MOST_FILES = 100_000
 
 /**
  * The files that an info dictionary lists (BEP 3, BEP 47), in order, and their length together.
@@ -43,71 +33,26 @@ export function parseFiles(
   if (list === undefined) {
     const length = integerAt(bytes, info.get('length'))
     if (length === undefined || length < 0) throw invalid('it has neither a list of files nor a length')
-    const executable = attributes(bytes, info.get('attr')).includes('x')
+    const executable = stringAt(bytes, info.get('attr'))?.includes('x') === true
     const single = { index: 0, path: [name], rawPath: [rawName], offset: 0, length, padding: false, executable }
     return { files: [{ ...single, hidden: false }], length }
   }
   if (!isList(bytes, list)) throw invalid('its list of files is no list')
-  const raw = readList(bytes, list)
-  const last = raw.at(-1)
+  const files = readList(bytes, list)
+  const last = files.at(-1)
   if (last === undefined) throw invalid('its list of files is empty')
-  return { files: nameFiles(bytes, raw), length: last.offset + last.length }
+  nameFiles(bytes, files)
+  return { files, length: last.offset + last.length }
 }
 
-function readList(bytes: Buffer, list: Span): RawFile[] {
-  const files: RawFile[] = []
-  let offset = 0
-  for (const item of items(bytes, list.start)) {
-    if (files.length >= MOST_FILES) throw invalid(`it has more than ${MOST_FILES} files`)
-    if (!isDictionary(bytes, item)) throw invalid(`file ${files.length} is no dictionary`)
-    const file = readFile(bytes, pick(bytes, item.start, FILE_KEYS), files.length, offset)
-    files.push(file)
-    offset += file.length
-    if (!Number.isSafeInteger(offset)) throw invalid('its files together are beyond 2^53 bytes')
-  }
-  return files
-}
-
-function readFile(bytes: Buffer, found: ReadonlyMap<string, Span>, index: number, offset: Bytes): RawFile {
-  const length = integerAt(bytes, found.get('length'))
-  if (length === undefined || length < 0) throw invalid(`the length of file ${index} is missing or negative`)
-  const utf8 = found.get('path.utf-8')
-  const path = isPath(bytes, utf8) ? utf8 : found.get('path')
-  if (!isPath(bytes, path)) throw invalid(`file ${index} has no path`)
-  const attr = attributes(bytes, found.get('attr'))
-  const padding = attr.includes('p') || isPadding(bytes, path)
-  const target = attr.includes('l') && !padding ? (found.get('symlink path') ?? { start: 0, end: 0 }) : undefined
-  return { path, length, offset, padding, executable: attr.includes('x'), target }
-}
-
-function nameFiles(bytes: Buffer, raw: readonly RawFile[]): readonly TorrentFile[] {
-  const safe = new SafePaths()
-  for (const file of raw) if (!file.padding) safe.add(components(bytes, file.path))
-  const paths = safe.paths()
-  let shown = 0
-  const files = raw.map((file, index) => {
-    const path = file.padding ? ['.pad', String(index)] : (paths[shown++] ?? [])
-    return new ListedFile(bytes, file.path, index, path, file)
-  })
-  if (raw.some((file) => file.target !== undefined)) {
-    const targets = linkTargets(
-      files,
-      raw.map((file) => (file.target === undefined ? undefined : [...components(bytes, file.target)])),
-    )
-    for (const [index, target] of targets) {
-      if (target === undefined) files[index]?.hide()
-      else files[index]?.linkTo(target)
-    }
-  }
-  return files
-}
-
-/** A file whose raw names are read from the metainfo when they are asked for: there may be very many files. */
+/** A file of a list. What is seldom asked for is read from the metainfo then: there may be very many files. */
 class ListedFile implements TorrentFile {
   readonly #bytes: Buffer
-  readonly #span: Span | undefined
+  readonly #pathAt: number
+  /** Where its link's target stands; 0 for what is no link. */
+  readonly targetAt: number
+  path: readonly string[] = []
   readonly index: number
-  readonly path: readonly string[]
   readonly offset: Bytes
   readonly length: Bytes
   readonly padding: boolean
@@ -115,68 +60,155 @@ class ListedFile implements TorrentFile {
   link?: string
   hidden: boolean
 
-  constructor(bytes: Buffer, span: Span | undefined, index: number, path: readonly string[], raw: RawFile) {
+  constructor(bytes: Buffer, index: number, offset: Bytes, found: FoundKeys) {
+    const attr = found.attr
     this.#bytes = bytes
-    this.#span = span
+    this.#pathAt = found.path
     this.index = index
-    this.path = path
-    this.offset = raw.offset
-    this.length = raw.length
-    this.padding = raw.padding
-    this.executable = raw.executable
-    this.hidden = raw.padding
+    this.offset = offset
+    this.length = found.length
+    this.padding = attr.includes('p') || isPadding(bytes, found.path)
+    this.executable = attr.includes('x')
+    this.hidden = this.padding
+    // A link without a target leads nowhere: its path, which is a list of names as well, is not its own target.
+    this.targetAt = attr.includes('l') && !this.padding ? found.target || found.path : 0
   }
 
   get rawPath(): readonly Buffer[] {
-    return [...components(this.#bytes, this.#span)]
+    return components(this.#bytes, this.#pathAt)
   }
 
-  linkTo(target: string): void {
-    this.link = target
-  }
-
-  hide(): void {
-    this.hidden = true
+  safePath(): string[] {
+    return safeComponents(this.#bytes, this.#pathAt)
   }
 }
 
-function* components(bytes: Buffer, path: Span | undefined): Generator<Buffer> {
-  if (path === undefined || !isList(bytes, path)) return
-  for (const item of items(bytes, path.start)) {
-    if (!isString(bytes, item)) continue
+function readList(bytes: Buffer, list: Span): ListedFile[] {
+  const files: ListedFile[] = []
+  let offset = 0
+  let at = list.start + 1
+  while (bytes[at] !== LIST_END) {
+    if (files.length >= MOST_FILES) throw invalid(`it has more than ${MOST_FILES} files`)
+    if (!isDictionary(bytes, { start: at, end: at })) throw invalid(`file ${files.length} is no dictionary`)
+    const found = readKeys(bytes, at, files.length)
+    const file = new ListedFile(bytes, files.length, offset, found)
+    files.push(file)
+    offset += file.length
+    if (!Number.isSafeInteger(offset)) throw invalid('its files together are beyond 2^53 bytes')
+    at = found.end
+  }
+  return files
+}
+
+const LIST_END = 0x65
+const KEYS = ['length', 'path', 'path.utf-8', 'attr', 'symlink path'] as const
+
+interface FoundKeys {
+  length: Bytes
+  /** Where values stand; 0 is nowhere. */
+  path: number
+  target: number
+  attr: string
+  end: number
+}
+
+function readKeys(bytes: Buffer, start: number, index: number): FoundKeys {
+  const found: FoundKeys = { length: -1, path: 0, target: 0, attr: '', end: 0 }
+  let seen = 0
+  let hasUtf8 = false
+  let at = start + 1
+  while (bytes[at] !== LIST_END) {
+    const key = payload(bytes, at)
+    const value = key.end
+    const which = KEYS.findIndex((name) => spells(bytes, key, name))
+    at = skip(bytes, value)
+    if (which === -1) continue
+    if ((seen & (1 << which)) !== 0) throw invalid(`file ${index} has the key “${KEYS[which]}” twice`)
+    seen |= 1 << which
+    if (which === 0) found.length = integerAt(bytes, { start: value, end: at }) ?? -1
+    else if (which === 1 && !hasUtf8 && isPath(bytes, value)) found.path = value
+    else if (which === 2 && isPath(bytes, value)) {
+      found.path = value
+      hasUtf8 = true
+    } else if (which === 3) found.attr = stringAt(bytes, { start: value, end: at })?.toString('latin1', 0, 16) ?? ''
+    else if (which === 4 && isPath(bytes, value)) found.target = value
+  }
+  if (found.length < 0) throw invalid(`the length of file ${index} is missing or negative`)
+  if (found.path === 0) throw invalid(`file ${index} has no path`)
+  found.end = at + 1
+  return found
+}
+
+function spells(bytes: Buffer, key: Span, name: string): boolean {
+  if (key.end - key.start !== name.length) return false
+  for (let at = 0; at < name.length; at += 1) if (bytes[key.start + at] !== name.charCodeAt(at)) return false
+  return true
+}
+
+function nameFiles(bytes: Buffer, files: readonly ListedFile[]): void {
+  const safe = new SafePaths()
+  let links = false
+  for (const file of files) {
+    if (file.padding) file.path = ['.pad', String(file.index)]
+    else safe.add(file.safePath())
+    if (file.targetAt !== 0) links = true
+  }
+  const paths = safe.paths()
+  let shown = 0
+  for (const file of files) if (!file.padding) file.path = paths[shown++] ?? []
+  if (!links) return
+  const targets = files.map((file) => (file.targetAt === 0 ? undefined : components(bytes, file.targetAt)))
+  for (const [index, target] of linkTargets(files, targets)) {
+    const file = files[index]
+    if (file === undefined) continue
+    if (target === undefined) file.hidden = true
+    else file.link = target
+  }
+}
+
+function components(bytes: Buffer, path: number): Buffer[] {
+  return Array.from(items(bytes, path), (item) => {
     const { start, end } = payload(bytes, item.start)
-    yield bytes.subarray(start, end)
-  }
+    return bytes.subarray(start, end)
+  })
 }
 
-function isPath(bytes: Buffer, path: Span | undefined): boolean {
-  if (path === undefined || !isList(bytes, path)) return false
-  let count = 0
-  for (const item of items(bytes, path.start)) {
-    if (!isString(bytes, item)) return false
-    count += 1
+function safeComponents(bytes: Buffer, path: number): string[] {
+  const names: string[] = []
+  let at = path + 1
+  while (bytes[at] !== LIST_END) {
+    const { start, end } = payload(bytes, at)
+    names.push(safeNameAt(bytes, start, end))
+    at = end
   }
-  return count > 0
+  return names
+}
+
+/** Whether the value at `position` is a list of strings and not empty. */
+function isPath(bytes: Buffer, position: number): boolean {
+  if (bytes[position] !== 0x6c || bytes[position + 1] === LIST_END) return false
+  let at = position + 1
+  while (bytes[at] !== LIST_END) {
+    if (!isString(bytes, { start: at, end: at })) return false
+    at = payload(bytes, at).end
+  }
+  return true
 }
 
 /** Clients without BEP 47 put padding under `.pad` or name it so (BitComet). */
-function isPadding(bytes: Buffer, path: Span | undefined): boolean {
-  let first: Buffer | undefined
-  let last: Buffer | undefined
-  for (const component of components(bytes, path)) {
-    first ??= component
-    last = component
-  }
-  if (first === undefined || last === undefined) return false
-  return (first !== last && first.equals(PAD)) || last.subarray(0, BITCOMET_PAD.length).equals(BITCOMET_PAD)
+function isPadding(bytes: Buffer, path: number): boolean {
+  const first = payload(bytes, path + 1)
+  if (first.end - first.start === PAD.length && spells(bytes, first, PAD)) return bytes[first.end] !== LIST_END
+  let last = first
+  while (bytes[last.end] !== LIST_END) last = payload(bytes, last.end)
+  return (
+    last.end - last.start > BITCOMET_PAD.length &&
+    spells(bytes, { start: last.start, end: last.start + BITCOMET_PAD.length }, BITCOMET_PAD)
+  )
 }
 
-const PAD = Buffer.from('.pad')
-const BITCOMET_PAD = Buffer.from('_____padding_file_')
-
-function attributes(bytes: Buffer, value: Span | undefined): string {
-  return stringAt(bytes, value)?.toString('latin1', 0, 16) ?? ''
-}
+const PAD = '.pad'
+const BITCOMET_PAD = '_____padding_file_'
 
 function invalid(why: string): AnnexfsError {
   return new AnnexfsError('INVALID', `this is not a usable torrent: ${why}`)

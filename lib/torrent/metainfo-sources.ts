@@ -78,7 +78,7 @@ export function parseNodes(bytes: Buffer, value: Span | undefined): TorrentNode[
     const [first, second] = firstTwo(bytes, item)
     const host = stringAt(bytes, first)?.toString('latin1') ?? ''
     const port = integerAt(bytes, second) ?? 0
-    if (!/^[\w.:-]{1,255}$/.test(host) || port < 1 || port > 65_535) continue
+    if (!/^[\w:][\w.:-]{0,254}$/.test(host) || port < 1 || port > 65_535) continue
     nodes.push({ host, port })
   }
   return nodes

@@ -15,6 +15,17 @@ export function safeName(raw: Uint8Array): string {
   return withSuffix(text, `~${createHash('sha256').update(raw).digest('hex').slice(0, 8)}`)
 }
 
+/** {@link safeName} of `bytes[start, end)`, fast for the plain names that most are. */
+export function safeNameAt(bytes: Buffer, start: number, end: number): string {
+  // A leading dot takes the longer way, and so does anything that is not printable ASCII.
+  if (end - start > LONGEST_NAME || bytes[start] === 0x2e) return safeName(bytes.subarray(start, end))
+  for (let at = start; at < end; at += 1) {
+    const byte = bytes[at] ?? 0
+    if (byte < 0x20 || byte > 0x7e || byte === 0x2f) return safeName(bytes.subarray(start, end))
+  }
+  return bytes.toString('latin1', start, end)
+}
+
 /** `name` with `suffix` before its extension (at the end of a folder's name), cut so that it stays within 255 bytes. */
 export function withSuffix(name: string, suffix: string, kind: 'file' | 'folder' = 'file'): string {
   const { base, extension } = kind === 'file' ? splitExtension(name) : { base: name, extension: '' }
@@ -33,6 +44,8 @@ function splitExtension(name: string): { base: string; extension: string } {
 
 /** The longest beginning of `text` within `bytes` bytes of UTF-8, never in the middle of a character. */
 function cut(text: string, bytes: number): string {
+  // Three bytes are the most that one UTF-16 unit takes.
+  if (text.length * 3 <= bytes) return text
   const encoded = Buffer.from(text)
   if (encoded.length <= bytes) return text
   let end = bytes

@@ -1,86 +1,97 @@
 import { AnnexfsError } from '../errors.js'
-import { safeName, withSuffix } from './safe-name.js'
+import { withSuffix } from './safe-name.js'
 
 /** Deeper than any collection that people make; the kernel's own limit on a path is 4096 bytes. */
 const DEEPEST = 100
 /** A folder costs memory and is named in a few bytes. */
-const MOST_FOLDERS = 100_000
+const MOST_FOLDERS = 65_536
 /** All components of all folders' paths together, for the same reason. */
 const MOST_COMPONENTS = 1_000_000
 
+interface Folder {
+  readonly path: readonly string[]
+  folders?: Map<string, Folder>
+  files?: Set<string>
+  /** The next number to try for a name that is taken. */
+  counters?: Map<string, number>
+}
+
 /**
- * Gives the files of a torrent safe display paths that are distinct: no file is also a folder. Natural names win over
- * made ones, whatever their order; of several files with the same name the first keeps it and the others get ` (2)`,
- * ` (3)`… before the extension, as does a file whose name is also a folder's.
+ * Gives the files of a torrent display paths that are distinct: no file is also a folder. Natural names win over made
+ * ones, whatever their order; of several files with the same name the first keeps it and the others get ` (2)`, ` (3)`…
+ * before the extension, as does a file whose name is also a folder's.
  */
 export class SafePaths {
-  /** Folder number by `parent number/name`; 0 is the top. */
-  readonly #folders = new Map<string, number>()
-  readonly #folderPaths: (readonly string[])[] = [[]]
-  readonly #folderOf: number[] = []
+  readonly #top: Folder = { path: [] }
+  readonly #folderOf: Folder[] = []
   readonly #names: string[] = []
+  #folders = 0
   #components = 0
 
   /**
-   * Takes the next file's raw path. Empty components mean nothing and are left out.
-   * @throws AnnexfsError INVALID when it is deeper than 100 folders or there are more than 100,000 folders.
+   * Takes the next file's path, of names that are safe each by itself. Empty names mean nothing and are left out.
+   * @throws AnnexfsError INVALID when it is deeper than 100 folders or there are more than 65,536 folders.
    */
-  add(raw: Iterable<Uint8Array>): void {
-    let folder = 0
-    let name = ''
-    for (const component of raw) {
-      const next = safeName(component)
-      if (next === '') continue
-      if (name !== '') folder = this.#enter(folder, name)
-      name = next
+  add(names: readonly string[]): void {
+    let folder = this.#top
+    let last = ''
+    for (const name of names) {
+      if (name === '') continue
+      if (last !== '') folder = this.#enter(folder, last)
+      last = name
     }
     this.#folderOf.push(folder)
-    this.#names.push(name === '' ? '_' : name)
+    this.#names.push(last === '' ? '_' : last)
   }
 
   /** The display path of every file, in the order they came. */
   paths(): readonly (readonly string[])[] {
-    const taken = new Set<string>()
-    const natural = this.#names.map((name, index) => {
-      const key = `${this.#folderOf[index]}/${name}`
-      if (this.#folders.has(key) || taken.has(key)) return false
-      taken.add(key)
-      return true
-    })
-    const counters = new Map<string, number>()
+    const renamed = new Set<number>()
+    for (const [index, name] of this.#names.entries()) {
+      const folder = this.#folderOf[index] ?? this.#top
+      if (isTaken(folder, name)) renamed.add(index)
+      else take(folder, name)
+    }
     return this.#names.map((name, index) => {
-      const folder = this.#folderOf[index] ?? 0
-      const unique = natural[index] === true ? name : this.#rename(folder, name, taken, counters)
-      return [...(this.#folderPaths[folder] ?? []), unique]
+      const folder = this.#folderOf[index] ?? this.#top
+      return [...folder.path, renamed.has(index) ? rename(folder, name) : name]
     })
   }
 
-  #enter(parent: number, name: string): number {
-    const key = `${parent}/${name}`
-    const known = this.#folders.get(key)
+  #enter(parent: Folder, name: string): Folder {
+    const known = parent.folders?.get(name)
     if (known !== undefined) return known
-    const path = [...(this.#folderPaths[parent] ?? []), name]
-    if (path.length > DEEPEST) {
+    const folder: Folder = { path: [...parent.path, name] }
+    if (folder.path.length > DEEPEST) {
       throw new AnnexfsError('INVALID', `the torrent has a file more than ${DEEPEST} folders deep`)
     }
-    const number = this.#folderPaths.push(path) - 1
-    this.#components += path.length
-    if (number > MOST_FOLDERS || this.#components > MOST_COMPONENTS) {
+    this.#folders += 1
+    this.#components += folder.path.length
+    if (this.#folders > MOST_FOLDERS || this.#components > MOST_COMPONENTS) {
       throw new AnnexfsError('INVALID', `the torrent has too many folders (${MOST_FOLDERS} at the most)`)
     }
-    this.#folders.set(key, number)
-    return number
+    parent.folders ??= new Map()
+    parent.folders.set(name, folder)
+    return folder
   }
+}
 
-  #rename(folder: number, name: string, taken: Set<string>, counters: Map<string, number>): string {
-    const key = `${folder}/${name}`
-    for (let count = counters.get(key) ?? 2; ; count += 1) {
-      const candidate = withSuffix(name, ` (${count})`)
-      const candidateKey = `${folder}/${candidate}`
-      if (taken.has(candidateKey) || this.#folders.has(candidateKey)) continue
-      taken.add(candidateKey)
-      counters.set(key, count + 1)
-      return candidate
-    }
+function isTaken(folder: Folder, name: string): boolean {
+  return folder.files?.has(name) === true || folder.folders?.has(name) === true
+}
+
+function take(folder: Folder, name: string): void {
+  folder.files ??= new Set()
+  folder.files.add(name)
+}
+
+function rename(folder: Folder, name: string): string {
+  folder.counters ??= new Map()
+  for (let count = folder.counters.get(name) ?? 2; ; count += 1) {
+    const candidate = withSuffix(name, ` (${count})`)
+    if (isTaken(folder, candidate)) continue
+    take(folder, candidate)
+    folder.counters.set(name, count + 1)
+    return candidate
   }
 }

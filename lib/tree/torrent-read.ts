@@ -57,3 +57,15 @@ export function parseMagnetList(bytes: Buffer): { magnets: Magnet[]; problems: s
   }
   return { magnets: [...magnets.values()], problems }
 }
+
+/**
+ * The magnet links of the `.magnet` file at `path`.
+ * @throws AnnexfsError INVALID when a line of it is not usable; the system's error when it cannot be read.
+ */
+export async function readMagnetFile(path: string): Promise<readonly Magnet[]> {
+  const { bytes } = await readRegularFile(path, LARGEST_MAGNET_LIST)
+  const { magnets, problems } = parseMagnetList(bytes)
+  const [problem] = problems
+  if (problem !== undefined) throw new AnnexfsError('INVALID', `${path}: ${problem}`)
+  return magnets
+}

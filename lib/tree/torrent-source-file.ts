@@ -9,6 +9,8 @@ import { keepLayout, summaryOf, type Origin, type Summary, type TorrentMemory } 
 import type { MagnetResolver } from './torrent-magnets.js'
 import { LARGEST_MAGNET_LIST, parseMagnetList, readRegularFile } from './torrent-read.js'
 
+export { readMagnetFile } from './torrent-read.js'
+
 /**
  * Younger files may still be written, and may change again without another time stamp (the kernel's clock for files is
  * coarse): they are read once more when they are older, and only then is it said that they are not usable.
