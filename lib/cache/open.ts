@@ -113,6 +113,7 @@ class DiskPieceStore implements PieceStore, Host {
     if (this.closed) return
     this.closed = true
     clearInterval(this.#ticker)
+    this.quota.refuse()
     await this.#ticking
     await Promise.all([...this.#spaces.values()].map((space) => space.settled()))
     await this.quota.close()

@@ -90,15 +90,13 @@ export class Quota {
     this.#outstanding += bytes
   }
 
-  /** The disk turned out to be full: the next one who needs room evicts for it, whatever the counter says. */
-  async makeRoom(bytes: Bytes): Promise<void> {
-    if (this.#refill !== undefined) return
-    this.#refill = this.#locked(async () => {
-      await this.#evict(Math.max(bytes, this.#slab), await this.#client.others())
-      return true
-    })
+  /** The disk turned out to be full, whatever the counter says: evicts for `bytes`. False when nothing could go. */
+  async makeRoom(bytes: Bytes): Promise<boolean> {
+    const waiting = this.#refill
+    if (waiting !== undefined) return waiting
+    this.#refill = this.#locked(async () => this.#evict(Math.max(bytes, this.#slab), await this.#client.others()))
     try {
-      await this.#refill
+      return await this.#refill
     } finally {
       this.#refill = undefined
     }
@@ -108,11 +106,26 @@ export class Quota {
   reset(): void {
     this.#outstanding = 0
     this.#replaced = true
+    if (this.#refill === undefined) this.#leaveReplaced()
+  }
+
+  /** Lets go of the files in the folder that was replaced. */
+  #leaveReplaced(): void {
+    if (!this.#replaced) return
+    this.#replaced = false
+    this.#client.close()
+    this.#client = new ClientFile(this.#options.root)
+    this.#dropLock()
   }
 
   /** Writes down what is left of the grant; cheap, and nothing when unchanged. */
   settle(): void {
     this.#client.lower(this.#outstanding)
+  }
+
+  /** From now on nothing new is granted, and nobody waits for the lock any longer. */
+  refuse(): void {
+    this.#closed = true
   }
 
   async close(): Promise<void> {
@@ -184,12 +197,7 @@ export class Quota {
 
   /** Polls rather than blocks: a thread that waits in the kernel could not be called back. */
   async #lock(): Promise<number> {
-    if (this.#replaced) {
-      this.#replaced = false
-      this.#client.close()
-      this.#client = new ClientFile(this.#options.root)
-      this.#dropLock()
-    }
+    this.#leaveReplaced()
     const deadline = performance.now() + LOCK_DEADLINE
     for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
       if (this.#lockFile !== undefined && !isLinked(this.#lockFile)) this.#dropLock()

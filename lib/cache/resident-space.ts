@@ -1,3 +1,4 @@
+import { isAnnexfsError, systemCode } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { Assurance, Piece } from '../verify/piece.js'
 import type { Resident } from './evict.js'
@@ -49,6 +50,8 @@ export class ResidentSpace implements Resident {
   #drops = 0
   /** A drop is under way, or the disk refused it: what is on disk must not be served. */
   #condemned = false
+  /** The file system has no files of this length. */
+  #tooLarge = false
   /** How many have it open. */
   users = 0
   usedUntil: Milliseconds = 0
@@ -120,7 +123,7 @@ export class ResidentSpace implements Resident {
     const held = this.host.memory.get(this.serial, index)
     if (held !== undefined) {
       this.#touch(index)
-      return held.slice(start, end)
+      return Uint8Array.prototype.slice.call(held, start, end)
     }
     if (this.#condemned) return undefined
     const drops = this.#drops
@@ -158,7 +161,7 @@ export class ResidentSpace implements Resident {
 
   async #store({ index, bytes, assurance }: Piece): Promise<boolean> {
     const { quota, trouble } = this.host
-    if (trouble.pausesWrites || this.host.closed) return false
+    if (trouble.pausesWrites || this.host.closed || this.#tooLarge) return false
     if (this.#condemned) await this.#dropNow()
     if (this.#condemned) return false
     const room = roomOf(this.geometry, index) + INDEX_ROOM
@@ -185,13 +188,24 @@ export class ResidentSpace implements Resident {
       this.#setState(index, stateOf(assurance))
       return reserved === 0
     } catch (error) {
-      trouble.writing('store a piece', error)
-      if (isFull(error)) await this.#makeRoom(room)
-      else this.host.distrust(this)
+      await this.#storeFailed(error, room)
       return false
     } finally {
       if (reserved > 0) quota.giveBack(reserved)
     }
+  }
+
+  async #storeFailed(error: unknown, room: Bytes): Promise<void> {
+    const { trouble } = this.host
+    if (isFull(error)) {
+      if (!(await this.#makeRoom(room))) trouble.writing('store a piece', error)
+      return
+    }
+    this.#tooLarge ||= systemCode(error) === 'EFBIG'
+    // What is wrong with this space alone must not keep others from being cached.
+    if (this.#tooLarge || isAnnexfsError(error, 'FORBIDDEN')) trouble.reading('store a piece', error)
+    else trouble.writing('store a piece', error)
+    this.host.distrust(this)
   }
 
   /** True when the same piece, as sure or surer, is there already. */
@@ -212,11 +226,13 @@ export class ResidentSpace implements Resident {
     }
   }
 
-  async #makeRoom(bytes: Bytes): Promise<void> {
+  /** The disk is fuller than the bound lets us think: older pieces go. False when there are none. */
+  async #makeRoom(bytes: Bytes): Promise<boolean> {
     try {
-      await this.host.quota.makeRoom(bytes)
+      return await this.host.quota.makeRoom(bytes)
     } catch (error) {
       this.host.trouble.writing('make room on a full disk', error)
+      return false
     }
   }
 

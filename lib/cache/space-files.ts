@@ -289,13 +289,20 @@ export class SpaceFiles {
     return native.tryLock(this.index)
   }
 
+  /** Never throws: an error of closing says that something was not written, which its checksum will show. */
   async close(): Promise<void> {
-    await Promise.all([closeAsync(this.index), closeAsync(this.data)])
+    await Promise.allSettled([closeAsync(this.index), closeAsync(this.data)])
   }
 
+  /** As {@link close}. */
   closeSync(): void {
-    closeSync(this.index)
-    closeSync(this.data)
+    for (const fd of [this.index, this.data]) {
+      try {
+        closeSync(fd)
+      } catch (error) {
+        if (systemCode(error) === undefined || systemCode(error) === 'EBADF') throw error
+      }
+    }
   }
 }
 

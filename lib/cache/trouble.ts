@@ -1,4 +1,4 @@
-import { AnnexfsError, reasonOf, systemCode } from '../errors.js'
+import { reasonOf, systemCode } from '../errors.js'
 import { rateLimited, type Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
 
@@ -49,9 +49,4 @@ export function isFull(error: unknown): boolean {
 export function isReadOnly(error: unknown): boolean {
   const code = systemCode(error)
   return code === 'EROFS' || code === 'EACCES' || code === 'EPERM'
-}
-
-/** True for refusals of ours (planted links and the like), which are no disk trouble. */
-export function isRefusal(error: unknown): boolean {
-  return error instanceof AnnexfsError
 }

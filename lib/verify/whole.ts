@@ -102,7 +102,7 @@ class Hasher {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./whole-worker.js', import.meta.url))
+    const worker = new Worker(new URL('./whole-worker.js', import.meta.url), { execArgv: [] })
     worker.on('message', (answer: WholeAnswer) => {
       if (worker !== this.#worker) return
       const waiting = this.#current

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -91,9 +91,9 @@ test('goal 18: the live cache is removed, replaced and emptied: no wrong byte, a
     assert.deepEqual(await tally(cached), { right: 30, wrong: 0, miss: 0 })
   }
   await putAll(cached)
-  let busy = true
+  const busy = { yes: true }
   const load = (async () => {
-    while (busy) {
+    while (busy.yes) {
       assert.notEqual(await look(cached, 3), 'wrong')
       await put(cached, 3)
       await sleep(1)
@@ -109,7 +109,7 @@ test('goal 18: the live cache is removed, replaced and emptied: no wrong byte, a
     await rm(join(folder, name), { recursive: true, force: true, maxRetries: 5 })
   }
   await recovers()
-  busy = false
+  busy.yes = false
   await load
   await until('the marker is back', () => existsSync(join(folder, 'annexfs-cache')))
   await store.close()
@@ -146,7 +146,7 @@ test(
       {
         folder,
         limitBytes: 4 * MIB,
-        milliseconds: 6000,
+        milliseconds: 60_000,
         seed: seedFor(t),
         spaces: 300,
         pieces: 3,
@@ -158,10 +158,13 @@ test(
     await load.ready
     await until('it caches', () => (load.figures()?.stored ?? 0) > 50)
     chmodSync(folder, 0)
-    await until('it cannot cache', () => (load.figures()?.refused ?? 0) > 50)
+    await until('it cannot cache', () => (load.figures()?.refused ?? 0) > 50).catch((error: unknown) => {
+      throw new Error(JSON.stringify(load.figures()), { cause: error })
+    })
     chmodSync(folder, 0o700)
     const before = load.figures()?.stored ?? 0
     await until('it caches again', () => (load.figures()?.stored ?? 0) > before + 50)
+    load.child.kill()
     assert.equal(await load.ended, '')
     t.diagnostic(JSON.stringify(load.figures()))
     assert.equal(load.figures()?.wrong, 0)
@@ -186,11 +189,8 @@ test(
     t.diagnostic(`read-only: ${right} of 40 pieces still served`)
     assert.equal(wrong, 0)
     assert.equal(right, 40)
-    await until(
-      'it can be unmounted, so nothing of it is held open',
-      () => spawnSync('umount', [disk.mountPoint]).status === 0,
-    )
-    disk.unmount()
+    disk.unmount('lazily')
+    await until('nothing of the old disk is held open any more', () => !disk.isAttached())
     disk.mount()
     await until('it caches again', async () => (await putAll(cached)) === 40 && (await store.usage()).pieces >= 40)
     assert.deepEqual(await tally(cached), { right: 40, wrong: 0, miss: 0 })

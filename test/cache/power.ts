@@ -26,9 +26,9 @@ export async function powerLossRound(disk: Disk, random: () => number): Promise<
     counts.right += right
     counts.wrong += wrong
   }
-  let on = true
+  const on = { yes: true }
   const writer = async (): Promise<void> => {
-    while (on) {
+    while (on.yes) {
       const cached = open[pick(random, open.length)]
       if (cached === undefined) return
       const index = pick(random, 60)
@@ -43,7 +43,7 @@ export async function powerLossRound(disk: Disk, random: () => number): Promise<
   if (random() < 0.7) execFileSync('sync', ['-f', disk.mountPoint], { timeout: 20_000 })
   await sleep(pick(random, 60))
   disk.cutPower()
-  on = false
+  on.yes = false
   await Promise.all(writers)
   await store.close()
   disk.unmount()

@@ -12,11 +12,11 @@ test('goal 20: two processes on one small cache: no wrong byte, one bound', asyn
   const milliseconds = 4000
   const both = [1, 2].map((nth) => startLoad(t, { ...LOAD, folder, milliseconds, seed: seed + nth }))
   let most = 0
-  let running = true
+  const running = { yes: true }
   const ended = Promise.all(both.map(({ ended }) => ended)).finally(() => {
-    running = false
+    running.yes = false
   })
-  while (running) {
+  while (running.yes) {
     most = Math.max(most, blocksIn(folder))
     await Promise.race([sleep(100), ended])
   }

@@ -65,7 +65,7 @@ export class Disk implements Volume {
     t.after(async () => {
       await closeStores(t)
       this.unmount()
-      rmdirSync(this.mountPoint)
+      rmSync(this.mountPoint, { recursive: true, force: true })
       rmSync(this.#image, { force: true })
     })
     run('truncate', '-s', `${megabytes}M`, this.#image)
@@ -77,11 +77,18 @@ export class Disk implements Volume {
     run('mount', '-t', 'ext4', '-o', this.#options, this.#device, this.mountPoint)
   }
 
-  unmount(): void {
+  /** Lazily: also while files on it are open; the device is released when they are closed. */
+  unmount(how: 'now' | 'lazily' = 'now'): void {
     if (this.#device === '') return
-    unmount(this.mountPoint)
+    if (how === 'lazily') run('umount', '-l', this.mountPoint)
+    else unmount(this.mountPoint)
     run('losetup', '-d', this.#device)
     this.#device = ''
+  }
+
+  /** True while the image still has a device. */
+  isAttached(): boolean {
+    return run('losetup', '-j', this.#image).trim() !== ''
   }
 
   /** The name of the block device, such as `loop0`. */
