@@ -66,9 +66,7 @@ function plain(url: string, shown: string): CloneUrl {
 }
 
 function withCredentials(url: URL, protocol: string): CloneUrl {
-  const secret = Buffer.from(`${decoded(url.username)}:${decoded(url.password)}`).toString(
-    'base64',
-  )
+  const secret = Buffer.from(`${decoded(url.username)}:${decoded(url.password)}`).toString('base64')
   const secrets = [url.password, decoded(url.password), secret].filter((text) => text !== '')
   const redact = (text: string): string => secrets.reduce((safe, part) => safe.replaceAll(part, '***'), text)
   if (!protocol.startsWith('http')) {

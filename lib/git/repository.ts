@@ -97,16 +97,16 @@ export async function findRepository(path: string): Promise<GitPlaces | undefine
   const folder = resolve(path)
   const within = join(folder, '.git')
   const type = await stat(within).catch(() => undefined)
-  const found =
-    type?.isFile() === true ? await followGitFile(within) : type?.isDirectory() === true ? within : undefined
-  const gitDir = found !== undefined && (await isGitDir(found)) ? found : undefined
-  if (gitDir !== undefined) return places(gitDir, await realpath(folder))
-  return (await isGitDir(folder)) ? places(folder, undefined) : undefined
+  const found = type?.isFile() === true ? await followGitFile(within) : within
+  return (await places(found, folder)) ?? (await places(folder, undefined))
 }
 
-async function places(gitDir: string, workTree: string | undefined): Promise<GitPlaces> {
-  const real = await realpath(gitDir)
-  return { gitDir: real, commonDir: await realpath(await commonDirOf(real)), workTree }
+async function places(found: string | undefined, workTree: string | undefined): Promise<GitPlaces | undefined> {
+  // Real paths first: git-annex makes `.git` of a worktree a symbolic link, from whose target `commondir` counts.
+  const gitDir = found === undefined ? undefined : await realpath(found).catch(() => undefined)
+  if (gitDir === undefined || !(await isGitDir(gitDir))) return undefined
+  const commonDir = await realpath(await commonDirOf(gitDir))
+  return { gitDir, commonDir, workTree: workTree === undefined ? undefined : await realpath(workTree) }
 }
 
 /** `gitdir: PATH`, relative to the folder of the file (gitrepository-layout(5)). */

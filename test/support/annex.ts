@@ -49,7 +49,7 @@ export class AnnexWorld {
     cwd: string,
     program: string,
     args: readonly (string | Buffer)[],
-    options: { input?: string | Buffer; env?: NodeJS.ProcessEnv } = {},
+    options: { input?: string | Buffer; env?: NodeJS.ProcessEnv; accept?: readonly number[] } = {},
   ): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const child = spawn(program, args as string[], {
@@ -66,7 +66,7 @@ export class AnnexWorld {
       child.stdin.end(options.input ?? '')
       child.once('error', reject)
       child.once('close', (code) => {
-        if (code === 0) resolve(Buffer.concat(output))
+        if (code === 0 || (code !== null && options.accept?.includes(code) === true)) resolve(Buffer.concat(output))
         else reject(new Error(`${program} ${args.join(' ')}: exit ${code}: ${Buffer.concat(complaint).toString()}`))
       })
     })
