@@ -9,6 +9,8 @@ export interface WebCandidatesOptions {
   readonly name: string
   /** Where the content may be, likeliest first. */
   readonly urls: readonly string[]
+  /** Asked first: whether this is the store that is meant. */
+  readonly confirm?: (signal: AbortSignal) => Promise<boolean>
   readonly client: HttpClient
   readonly log: Log
   /** Default 200. */
@@ -21,11 +23,12 @@ export interface WebCandidatesOptions {
  * before it says that it has something; what it found it goes on using.
  */
 export function webCandidates(options: WebCandidatesOptions): Source {
-  const { name, urls, log, cost = 200, ...common } = options
+  const { name, urls, log, cost = 200, confirm = () => Promise.resolve(true), ...common } = options
   const sources = urls.map((url) => webSource({ ...common, url, log, cost, name }))
   let chosen: Source | undefined
 
   const choose = async (signal: AbortSignal): Promise<Source | undefined> => {
+    if (!(await confirm(signal))) return undefined
     for (const source of sources) {
       try {
         const measured = await source.measure?.(signal)

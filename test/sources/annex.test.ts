@@ -221,7 +221,10 @@ test('URLs become sources, torrents are told, other kinds are named', { timeout:
   const log = (await world.git('here', 'show', `git-annex:${webLog(key)}`)) + '\n'
   await commitLog(world, webLog(key), `${log}9s 1 :http://127.0.0.1/x.torrent#2\n9s 1 :${magnet}\n`)
   const found = await sources(t, world, key)
-  assert.deepEqual(names(found), ['origin (git)', `web (${server.url}/a%20b?…)`, `web (${server.url}/second)`])
+  assert.deepEqual(
+    names(found).map((name) => name.replace(/ [0-9a-f]{6}\)/, ' SIGN)')),
+    ['origin (git)', `web (${server.url}/a%20b?… SIGN)`, `web (${server.url}/second)`],
+  )
   assert.deepEqual(
     [...found.torrents],
     [
@@ -306,6 +309,27 @@ test('a git remote behind HTTP and an httpalso store are read from', { timeout: 
   }
   await rename(join(world.folder, 'origin'), join(world.folder, 'moved'))
   assert.equal(await reads((await sources(t, world, key)).sources[1]), false)
+})
+
+test('a clone over HTTP where git-annex was never run is read from', { timeout: 60_000 }, async (t) => {
+  const world = await annexWorld(t)
+  await world.repository('origin')
+  await world.addAnnexed('origin', { 'f.bin': CONTENT })
+  await world.git('origin', 'update-server-info')
+  const nginx = await startNginx(t, { root: world.folder })
+  await world.git('.', 'clone', '--quiet', `${nginx.url}/origin/.git`, 'here')
+  const key = parseKey(await world.annex('origin', 'lookupkey', 'f.bin'))
+  assert.ok(key)
+  const before = (await nginx.log()).length
+  const [source] = (await sources(t, world, key)).sources
+  assert.ok(await reads(source))
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  const asked = (await nginx.log())
+    .slice(before)
+    .map(({ method, status, path }) => `${method} ${status} ${path.slice(0, 20)}`)
+  assert.equal(asked[0], 'GET 200 /origin/.git/config')
+  await world.git('origin', 'config', 'annex.uuid', '11111111-2222-3333-4444-555555555555')
+  assert.equal(await reads((await sources(t, world, key)).sources[0]), false, 'another repository')
 })
 
 test('a repository that has it but that there is no way to is told', { timeout: 60_000 }, async (t) => {
