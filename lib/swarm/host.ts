@@ -14,6 +14,7 @@ import { LONGEST_METADATA } from './longest-metadata.js'
 import { exchangeMetadata, type MetadataMemory } from './metadata-exchange.js'
 import { Encryption } from './encryption.js'
 import { joinAddress, ordinaryPeer, splitAddress } from './peer-address.js'
+import { guardPackets } from './packet-guard.js'
 import { Session } from './session.js'
 import { UploadAllowance } from './serving.js'
 import { guardWires } from './wire-guard.js'
@@ -83,6 +84,9 @@ export class Host {
     })
     this.#client.on('error', (error: unknown) => this.#fatal(error))
     if (this.#client.dht !== false) {
+      guardPackets(this.#client.dht._rpc.socket.socket, (error) => {
+        host.log.debug('a DHT packet could not be handled', { reason: reasonOf(error) })
+      })
       this.#client.dht.on('warning', (error) => host.log.debug('DHT', { reason: reasonOf(error) }))
     }
     this.#listening = new Promise((resolve) => {

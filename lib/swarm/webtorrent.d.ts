@@ -63,6 +63,7 @@ declare module 'webtorrent' {
   }
 
   export interface DhtNode {
+    readonly _rpc: { readonly socket: { readonly socket: EventEmitter } }
     addNode(node: { host: string; port: number }): void
     readonly listening: boolean
     address(): { port: number }

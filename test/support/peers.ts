@@ -219,7 +219,8 @@ export async function startTracker(t: Context, host: string): Promise<{ http: st
   while (!/WebSocket tracker/.test(await program.line()));
   return {
     http: `http://${host}:${port}/announce`,
-    udp: `udp://${host}:${port}/announce`,
+    // Its UDP socket is bound to no address, so answers come from this one.
+    udp: `udp://127.0.0.1:${port}/announce`,
     ws: `ws://${host}:${port}`,
   }
 }

@@ -141,7 +141,8 @@ async function withHostileTracker(
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE, trackers: [`${tracker.url}/announce`] })
   const quiet = await makeTorrent(t, { length: MIB, pieceLength: PIECE, name: 'quiet' })
   const seeder = await startLibtorrent(t, { host: '127.0.0.70', torrent: quiet, seed: true })
-  const swarm = await openSwarm(t, { trackers: true, peers: [seeder.address] })
+  const lines: string[] = []
+  const swarm = await openSwarm(t, { trackers: true, peers: [seeder.address] }, lines)
   // The HTTP client is loaded by the first tracker: not what is measured.
   const first = await makeTorrent(t, {
     length: MIB,
@@ -151,7 +152,7 @@ async function withHostileTracker(
   })
   void readPiece(await holdingOf(swarm, first.metainfo), 0, 2000).catch(() => undefined)
   await readPiece(await holdingOf(swarm, quiet.metainfo), 0)
-  await new Promise((resolve) => setTimeout(resolve, 1000))
+  await until('the first tracker has failed', () => lines.some((line) => line.includes('a tracker gave no peers')))
   const { pid = 0 } = await swarm.status()
   const before = residentBytes(pid)
   void readPiece(await holdingOf(swarm, torrent.metainfo), 0, 3000).catch(() => undefined)
