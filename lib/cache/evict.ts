@@ -38,7 +38,8 @@ const ORPHAN_SLACK = 65_536
 
 /**
  * One round of eviction: makes about `need` bytes of room by forgetting the least recently used pieces over all spaces,
- * open or not, and removes spaces that hold nothing. The caller holds the evict lock.
+ * open or not. Where there is something to be had for nothing (spaces without pieces, room that killed writers left),
+ * only that goes. The caller holds the evict lock.
  * @returns whether anything was removed.
  */
 export async function evict(options: EvictOptions): Promise<boolean> {
@@ -56,6 +57,8 @@ export async function evict(options: EvictOptions): Promise<boolean> {
     }
     names.push(name)
   }
+  // That may have been enough: the caller measures, and comes again if it was not.
+  if (removed) return true
   const victims = new Map<number, number[]>()
   for (const { space, piece } of oldest.chosen) {
     const pieces = victims.get(space)

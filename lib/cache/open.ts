@@ -27,11 +27,11 @@ const DEFAULT_MEMORY: Bytes = 64 * 1_048_576
 const TICK: Milliseconds = 1000
 /** Spaces that nobody has open are remembered, up to so many, as they are likely to be opened again. */
 const MOST_RESIDENT = 1024
-/** Two synchronous reads within a second that took longer than this (one may be a busy processor's doing)… */
+/** A synchronous read that took longer than this was slow; than that, very slow. */
 const SLOW: Milliseconds = 2
-const SLOW_WITHIN: Milliseconds = 1000
-/** …or one that took longer than this mean that the disk is not answering from memory… */
 const VERY_SLOW: Milliseconds = 20
+/** Single slow reads are a busy processor's doing. When so many more than a tenth are slow, it is the disk… */
+const SLOW_TOO_OFTEN = 3
 /** …and reads are then asynchronous for so long, longer each time that it turns out to be still so. */
 const SLOW_FOR: Milliseconds = 250
 const SLOW_FOR_MOST: Milliseconds = 2000
@@ -58,7 +58,7 @@ class DiskPieceStore implements PieceStore, Host {
   #ticking: Promise<void> = Promise.resolve()
   #serials = 0
   #slowUntil: Milliseconds = -Infinity
-  #slowAt: Milliseconds = -Infinity
+  #slowness = 0
   #slowFor: Milliseconds = SLOW_FOR
   #active = false
   closed = false
@@ -170,12 +170,15 @@ class DiskPieceStore implements PieceStore, Host {
   }
 
   tookLong(duration: Milliseconds): void {
-    if (duration <= SLOW) return
+    if (duration <= SLOW) {
+      if (this.#slowness > 0) this.#slowness -= 0.1
+      return
+    }
+    this.#slowness += duration > VERY_SLOW ? 2 : 1
+    if (this.#slowness < SLOW_TOO_OFTEN) return
+    this.#slowness = SLOW_TOO_OFTEN - 1
     const now = performance.now()
-    const suspected = now - this.#slowAt < SLOW_WITHIN
-    this.#slowAt = now
-    if (!suspected && duration <= VERY_SLOW) return
-    const again = now - this.#slowUntil < SLOW_WITHIN
+    const again = now - this.#slowUntil < 1000
     this.#slowFor = again ? Math.min(this.#slowFor * 2, SLOW_FOR_MOST) : SLOW_FOR
     this.#slowUntil = now + this.#slowFor
   }

@@ -15,8 +15,8 @@ const MIB = 1_048_576
 /** Room is taken from the shared bound in slabs, so that most writes need no lock. */
 const LARGEST_SLAB = 16 * MIB
 const SLABS_AT_LEAST = 32
-/** From this bound on, evicting makes 5 % of it free at once; below, just what is needed. */
-const EVICT_AHEAD_FROM = 256 * MIB
+/** Evicting makes this share of the bound free at once, so that it is rare. */
+const AHEAD_SHARE = 20
 const LOCK_DEADLINE: Milliseconds = 10_000
 /** While waiting for the lock it is tried at least this often… */
 const LONGEST_PAUSE: Milliseconds = 2
@@ -46,11 +46,15 @@ export class Quota {
   #client: ClientFile
   #lockFile: number | undefined
   #outstanding: Bytes = 0
+  /** What those who are in {@link reserve} now want together. */
+  #wanted: Bytes = 0
   #refill: Promise<boolean> | undefined
   #refusedUntil: Milliseconds = -Infinity
   #unlockedAt: Milliseconds = -Infinity
   #closed = false
   #replaced = false
+  /** A counter that was written before a crash may not be believed. */
+  #measured = false
 
   constructor(options: QuotaOptions) {
     this.#options = options
@@ -64,25 +68,34 @@ export class Quota {
    */
   async reserve(bytes: Bytes): Promise<boolean> {
     if (bytes > this.#options.limitBytes) return false
-    while (this.#outstanding < bytes) {
-      if (this.#closed || performance.now() < this.#refusedUntil) return false
-      const waiting = this.#refill
-      if (waiting !== undefined) {
-        await waiting
-        continue
+    this.#wanted += bytes
+    try {
+      while (this.#outstanding < bytes) {
+        if (this.#closed || performance.now() < this.#refusedUntil) return false
+        if (!(await this.#refilled(bytes))) return false
       }
-      this.#refill = this.#take(bytes)
-      try {
-        if (!(await this.#refill)) {
-          this.#refusedUntil = performance.now() + REFUSE_FOR
-          return false
-        }
-      } finally {
-        this.#refill = undefined
-      }
+      this.#outstanding -= bytes
+      return true
+    } finally {
+      this.#wanted -= bytes
     }
-    this.#outstanding -= bytes
-    return true
+  }
+
+  /** Waits for the grant that is being taken, or takes one. */
+  async #refilled(bytes: Bytes): Promise<boolean> {
+    const waiting = this.#refill
+    if (waiting !== undefined) {
+      await waiting
+      return true
+    }
+    this.#refill = this.#take(bytes)
+    try {
+      const granted = await this.#refill
+      if (!granted) this.#refusedUntil = performance.now() + REFUSE_FOR
+      return granted
+    } finally {
+      this.#refill = undefined
+    }
   }
 
   /** Gives back what was reserved and not used. */
@@ -113,6 +126,7 @@ export class Quota {
   #leaveReplaced(): void {
     if (!this.#replaced) return
     this.#replaced = false
+    this.#measured = false
     this.#client.close()
     this.#client = new ClientFile(this.#options.root)
     this.#dropLock()
@@ -142,15 +156,17 @@ export class Quota {
   async #take(need: Bytes): Promise<boolean> {
     return this.#locked(async (lock) => {
       const { limitBytes } = this.#options
-      let slab = Math.max(need, this.#slab)
+      // For all who wait, as far as that is not too much of the bound.
+      let slab = Math.max(need, this.#slab, Math.min(this.#wanted, Math.floor(limitBytes / 4)))
       let used = readNumber(lock)
-      if (used === undefined || used + slab > limitBytes || (await this.#floorLack(slab)) > 0) {
+      if (used === undefined || !this.#measured || used + slab > limitBytes || (await this.#floorLack(slab)) > 0) {
         const others = await this.#client.others()
         used = await this.#measure(others)
+        this.#measured = true
         for (let round = 0; round < MOST_ROUNDS; round++) {
           const lack = Math.max(used + slab - limitBytes, await this.#floorLack(slab))
           if (lack <= 0) break
-          const ahead = limitBytes >= EVICT_AHEAD_FROM ? Math.floor(limitBytes / 20) : 0
+          const ahead = Math.floor(limitBytes / AHEAD_SHARE)
           if (!(await this.#evict(lack + ahead, others))) break
           used = await this.#measure(others)
         }

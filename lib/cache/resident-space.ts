@@ -28,8 +28,6 @@ export interface Host {
   forgot(space: ResidentSpace, index: number): void
 }
 
-/** What a put may add to the index: a page in each of its three sections at the worst, of which two are common. */
-const INDEX_ROOM = 2 * PAGE
 const NEW_SPACE_ROOM = 6 * PAGE
 const STEP = 4096
 /** Times of use that could not be written are not kept for ever. */
@@ -50,6 +48,8 @@ export class ResidentSpace implements Resident {
   #drops = 0
   /** A drop is under way, or the disk refused it: what is on disk must not be served. */
   #condemned = false
+  /** The pages of the index, of records and of sums, that the last put wrote to. */
+  #indexPages: readonly [records: number, sums: number] = [-1, -1]
   /** The file system has no files of this length. */
   #tooLarge = false
   /** How many have it open. */
@@ -164,7 +164,7 @@ export class ResidentSpace implements Resident {
     if (trouble.pausesWrites || this.host.closed || this.#tooLarge) return false
     if (this.#condemned) await this.#dropNow()
     if (this.#condemned) return false
-    const room = roomOf(this.geometry, index) + INDEX_ROOM
+    const room = roomOf(this.geometry, index) + this.#indexRoom(index)
     let reserved = 0
     try {
       if (await this.#keeps(index, bytes, assurance)) return true
@@ -193,6 +193,17 @@ export class ResidentSpace implements Resident {
     } finally {
       if (reserved > 0) quota.giveBack(reserved)
     }
+  }
+
+  /** What a put may add to the index: nothing where the put before it has just been. */
+  #indexRoom(index: number): Bytes {
+    const sums = this.geometry.blocks * 4
+    const records = Math.floor((index * RECORD) / PAGE)
+    const first = Math.floor((index * sums) / PAGE)
+    const last = Math.floor(((index + 1) * sums - 1) / PAGE)
+    const [recordsBefore, lastBefore] = this.#indexPages
+    this.#indexPages = [records, last]
+    return ((records === recordsBefore ? 0 : 1) + (first === lastBefore ? last - first : last - first + 1)) * PAGE
   }
 
   async #storeFailed(error: unknown, room: Bytes): Promise<void> {
@@ -360,6 +371,7 @@ export class ResidentSpace implements Resident {
   }
 
   evicted(): void {
+    this.#indexPages = [-1, -1]
     this.#statesAt = -Infinity
   }
 
