@@ -77,8 +77,8 @@ export function limitFor(slow: number, now: number): number {
   return wanted > now || wanted * 2 <= now ? wanted : now
 }
 
-/** Enough for one sequential reader; the kernel's own default is 12. */
-export const LEAST = 16
+/** Enough for two sequential readers; the kernel's own default is 12. */
+export const LEAST = 32
 /** Threads are not free; at this many hung reads, buffered reads of other files wait. */
 const MOST = 512
 /** In the mount options: for good, where the kernel cannot be told later. */

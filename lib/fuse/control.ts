@@ -27,9 +27,12 @@ export async function abortConnection(device: string, log: Log): Promise<boolean
   return writeControl(device, 'abort', '1', log)
 }
 
-/** How many requests that nobody waits for directly (buffered reads above all) may be under way at once. */
+/**
+ * How many requests that nobody waits for directly (buffered reads above all) may be under way at once. The congestion
+ * threshold goes with it: above it the kernel stops reading ahead and asks for single pages.
+ */
 export async function setMaxBackground(device: string, count: number, log: Log): Promise<boolean> {
-  const congested = await writeControl(device, 'congestion_threshold', String(Math.ceil((count * 3) / 4)), log)
+  const congested = await writeControl(device, 'congestion_threshold', String(count), log)
   return congested && (await writeControl(device, 'max_background', String(count), log))
 }
 

@@ -1,4 +1,5 @@
 import type { OpenFile } from '../engine/volume.js'
+import type { Failures } from './failures.js'
 import type { Pin } from './pins.js'
 
 /** One open(2) of a file, until its release. */
@@ -7,8 +8,8 @@ export interface Handle {
   readonly pin: Pin
   /** Reads that wait; aborted when the handle is released. */
   readonly waiting: Set<AbortController>
-  /** The attributes libfuse asks for in open have been given. */
-  attributesGiven: boolean
+  /** Reads that failed lately. */
+  readonly failures: Failures
 }
 
 /** Open files by small integers that are used again: fuse-native's handles have 32 bits, and 0 means none. */

@@ -29,7 +29,7 @@ export function mountOptions(options: {
     `attr_timeout=${ATTRIBUTE_TIMEOUT / 1000}`,
     'entry_timeout=1',
     `max_background=${options.maxBackground}`,
-    `congestion_threshold=${Math.ceil((options.maxBackground * 3) / 4)}`,
+    `congestion_threshold=${options.maxBackground}`,
     ...(options.nonEmpty ? ['nonempty'] : []),
     ...(options.allowOther ? ['allow_other'] : []),
   ].join(',')

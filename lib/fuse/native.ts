@@ -17,7 +17,6 @@ export type Signal<Values extends unknown[] = []> = (result: number, ...values: 
 /** Handlers by operation. Stat arrays are those of {@link packStat}; every `view` must come back through its signal. */
 export interface NativeHandlers {
   getattr(signal: Signal<[Uint32Array?]>, path: string): void
-  fgetattr(signal: Signal<[Uint32Array?]>, path: string, handle: number): void
   readlink(signal: Signal<[string?]>, path: string): void
   readdir(signal: Signal<[(readonly string[])?, (readonly Uint32Array[])?]>, path: string): void
   statfs(signal: Signal<[Uint32Array?]>, path: string): void

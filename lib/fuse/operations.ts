@@ -10,6 +10,7 @@ import { clampTime, entryStat, packStat, shownSize } from './attributes.js'
 import { packCapacity } from './capacity.js'
 import { Deadlines } from './deadline.js'
 import { ERRNO, errnoOf } from './errno.js'
+import { Failures } from './failures.js'
 import { Handles } from './handles.js'
 import { showable } from './names.js'
 import type { NativeHandlers, Signal } from './native.js'
@@ -79,7 +80,6 @@ export class Operations {
   #makeHandlers(): NativeHandlers {
     return {
       getattr: (signal, path) => this.#getattr(signal, path),
-      fgetattr: (signal, path, number) => this.#fgetattr(signal, path, number),
       readlink: (signal, path) => this.#readlink(signal, path),
       readdir: (signal, path) => this.#readdir(signal, path),
       statfs: (signal, path) => {
@@ -96,8 +96,9 @@ export class Operations {
         if (handle === undefined) answer(ERRNO.EBADF)
         else if (this.#deadlines.stopped) answer(ERRNO.EIO)
         else {
-          const { file, waiting } = handle
-          this.#reads.start({ path, file, waiting, view, length, offset: low + high * 2 ** 32, answer })
+          const { file, waiting, failures, pin } = handle
+          pin.gate?.open()
+          this.#reads.start({ path, file, waiting, failures, view, length, offset: low + high * 2 ** 32, answer })
         }
       },
       release: (signal, path, number) => {
@@ -131,22 +132,10 @@ export class Operations {
     this.#withNode(signal, path, (node) => signal(0, this.#stat(path, node, this.#pins.get(path))))
   }
 
-  #fgetattr(signal: Signal<[Uint32Array?]>, path: string, number: number): void {
-    const handle = this.#handles.get(number)
-    if (handle === undefined) {
-      this.#getattr(signal, path)
-      return
-    }
-    const { pin } = handle
-    const mtime = handle.attributesGiven ? this.#pins.shownTime(pin.path, pin.node) : this.#pins.openingTime(pin)
-    handle.attributesGiven = true
-    signal(0, this.#stat(pin.path, pin.node, pin, mtime))
-  }
-
-  #stat(path: string, node: Node<Content>, pin: Pin | undefined, openingTime?: Milliseconds): Uint32Array {
+  #stat(path: string, node: Node<Content>, pin: Pin | undefined): Uint32Array {
     const shown = pin?.node ?? node
     const size = pin?.size ?? shownSize(shown)
-    const mtime = openingTime ?? (shown.kind === 'file' ? this.#pins.shownTime(path, shown) : clampTime(shown.mtime))
+    const mtime = shown.kind === 'file' ? this.#pins.shownTime(path, shown) : clampTime(shown.mtime)
     if (shown.kind === 'file') this.#told.tell(path, size, performance.now())
     return packStat({ node: shown, size, mtime, uid: this.#uid, gid: this.#gid })
   }
@@ -200,8 +189,9 @@ export class Operations {
     }
     const remaining = this.#told.remaining(pin.path, file.size, performance.now())
     if (remaining > 0) await this.#deadlines.wait(remaining)
+    await this.#pins.turn(pin)
     if (this.#deadlines.stopped) throw new AnnexfsError('ABORTED', 'the file system is being unmounted')
-    return this.#handles.add({ file, pin, waiting: new Set(), attributesGiven: false })
+    return this.#handles.add({ file, pin, waiting: new Set(), failures: new Failures() })
   }
 
   async #fileAt(path: string): Promise<FileNode<Content>> {

@@ -3,6 +3,7 @@ import type { Content } from '../engine/content.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { FileNode } from '../tree/tree.js'
 import { clampTime } from './attributes.js'
+import { Gate } from './gate.js'
 
 /**
  * What a path shows while it is open, and when its kernel pages must go.
@@ -12,20 +13,19 @@ import { clampTime } from './attributes.js'
  * `auto_cache` keeps the pages over an open unless time or size differ from what it saw last; where content changed
  * and both are equal, the time is moved by some milliseconds within its second.
  *
- * Opens that run side by side right after a change must each drop the pages: the first of them may not have reached
- * the kernel when the second does. So for {@link SETTLING} every open is told a time that nobody was told before.
+ * The first open after that drops the pages, which the kernel does when our answer reaches it. Opens beside it wait for
+ * a sign that it has (its first read, or its release): they might read old pages before, or have pages under way after,
+ * for which the kernel would wait, deaf to signals, as long as their source hangs.
  */
 export class Pins {
   readonly #pins = new Map<string, Pin>()
   readonly #opened: LRUCache<string, Opened>
-  readonly #now: () => Milliseconds
   /** Some path was forgotten, so that a path that is not remembered may still have pages. */
   #forgetful = false
   /** Spreads the first milliseconds of paths that may have been forgotten. */
   #next = 0
 
-  constructor(options: { remembered?: number; now?: () => Milliseconds } = {}) {
-    this.#now = options.now ?? (() => performance.now())
+  constructor(options: { remembered?: number } = {}) {
     this.#opened = new LRUCache({
       max: options.remembered ?? REMEMBERED,
       dispose: (_, __, reason) => {
@@ -46,7 +46,7 @@ export class Pins {
   take(path: string, node: FileNode<Content>): Pin {
     let pin = this.#pins.get(path)
     if (pin === undefined) {
-      pin = { path, node, handles: 0, contentId: undefined, size: node.size }
+      pin = { path, node, handles: 0, contentId: undefined, size: node.size, settling: 0, gate: undefined }
       this.#pins.set(path, pin)
     }
     pin.handles += 1
@@ -55,6 +55,7 @@ export class Pins {
 
   release(pin: Pin): void {
     pin.handles -= 1
+    pin.gate?.open()
     if (pin.handles === 0) this.#pins.delete(pin.path)
   }
 
@@ -65,13 +66,6 @@ export class Pins {
     return shifted(node.mtime, opened.nodeId === node.content.id ? opened.shift : opened.shift + 1)
   }
 
-  /** The time for the first attributes of a handle: one that was told to nobody yet, while a change is settling. */
-  openingTime(pin: Pin): Milliseconds {
-    const opened = this.#opened.get(pin.path)
-    if (opened !== undefined && this.#now() - opened.changedAt < SETTLING) opened.shift = (opened.shift + 1) % SHIFTS
-    return this.shownTime(pin.path, pin.node)
-  }
-
   /**
    * Says what an open of the pin found. False when it is not what its other handles have: two contents would mix in
    * one set of pages.
@@ -80,20 +74,33 @@ export class Pins {
     if (pin.contentId !== undefined) return pin.contentId === contentId && pin.size === size
     pin.contentId = contentId
     pin.size = size
-    this.#remember(pin.path, pin.node.content.id, contentId)
+    pin.settling = this.#remember(pin.path, pin.node.content.id, contentId)
     return true
   }
 
-  #remember(path: string, nodeId: string, contentId: string): void {
+  /** Waits for its turn: the first open of a pin goes ahead, others when the kernel has seen that one. */
+  async turn(pin: Pin): Promise<void> {
+    if (pin.settling > 0) {
+      pin.gate = new Gate(pin.settling)
+      pin.settling = 0
+    } else if (pin.gate !== undefined) await pin.gate.passed
+  }
+
+  /** How long other opens wait for this one at the most. */
+  #remember(path: string, nodeId: string, contentId: string): Milliseconds {
     const opened = this.#opened.get(path)
-    if (opened?.nodeId === nodeId && opened.contentId === contentId) return
+    if (opened?.nodeId === nodeId && opened.contentId === contentId) return 0
     if (opened === undefined && !this.#forgetful) {
-      this.#opened.set(path, { nodeId, contentId, shift: 0, changedAt: -Infinity })
-      return
+      this.#opened.set(path, { nodeId, contentId, shift: 0 })
+      return NEW_SETTLES
     }
     this.#next = (this.#next + 1) % SHIFTS
-    const shift = opened === undefined ? this.#next : (opened.shift + 1) % SHIFTS
-    this.#opened.set(path, { nodeId, contentId, shift, changedAt: this.#now() })
+    this.#opened.set(path, {
+      nodeId,
+      contentId,
+      shift: opened === undefined ? this.#next : (opened.shift + 1) % SHIFTS,
+    })
+    return CHANGE_SETTLES
   }
 }
 
@@ -106,19 +113,24 @@ export interface Pin {
   contentId: string | undefined
   /** Learned at open where the node does not say. */
   size: Bytes | undefined
+  /** How long the first open may take to reach the kernel, while that open is still to come. */
+  settling: Milliseconds
+  /** Where the opens beside the first wait for it. */
+  gate: Gate | undefined
 }
 
 interface Opened {
   readonly nodeId: string
   readonly contentId: string
-  shift: number
-  readonly changedAt: Milliseconds
+  readonly shift: number
 }
 
 /** Paths opened lately, at some 200 bytes each. */
 const REMEMBERED = 32_768
-/** Far longer than an answered open takes to reach the kernel. */
-const SETTLING: Milliseconds = 1000
+/** Far longer than an answered open takes to reach the kernel, where old pages are at stake. */
+const CHANGE_SETTLES: Milliseconds = 1000
+/** The same where there are no old pages. */
+const NEW_SETTLES: Milliseconds = 100
 const SHIFTS = 1000
 
 /** `time` moved by `shift` milliseconds within its second, so that `ls -l` and second-wise comparisons see no change. */

@@ -3,6 +3,7 @@ import type { OpenFile } from '../engine/volume.js'
 import type { Log } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import { ERRNO, readErrnoOf } from './errno.js'
+import type { Failures } from './failures.js'
 
 /** One read(2) as the kernel asks for it. `view` is the kernel's answer: after `answer` it is never touched again. */
 export interface ReadRequest {
@@ -10,6 +11,8 @@ export interface ReadRequest {
   readonly file: OpenFile
   /** Where the read's abort is kept while it waits. */
   readonly waiting: Set<AbortController>
+  /** The failures of this open file. */
+  readonly failures: Failures
   readonly view: Uint8Array
   readonly length: Bytes
   readonly offset: Bytes
@@ -46,6 +49,11 @@ export class Reads {
     const expected = Math.max(0, Math.min(request.length, view.length, file.size - offset))
     if (expected === 0) {
       request.answer(0)
+      return
+    }
+    const failed = request.failures.find(offset, offset + expected, performance.now())
+    if (failed !== undefined) {
+      request.answer(failed)
       return
     }
     const controller = new AbortController()
@@ -113,7 +121,9 @@ export class Reads {
 
   #failed(request: ReadRequest, error: unknown): number {
     this.#log.warn(`cannot read ${request.path}`, { offset: request.offset, reason: reasonOf(error) })
-    return readErrnoOf(error)
+    const errno = readErrnoOf(error)
+    request.failures.add(request.offset, request.offset + request.length, errno, performance.now())
+    return errno
   }
 }
 

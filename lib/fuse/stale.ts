@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { statfs } from 'node:fs/promises'
 import { AnnexfsError, systemCode } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
@@ -31,7 +31,8 @@ async function isDead(path: string): Promise<boolean> {
     // One that does not answer still has its process: not ours to clear.
     timer = setTimeout(() => resolve(false), ANSWER_TIMEOUT)
   })
-  const asked = stat(path).then(
+  // Not stat: the kernel answers that from memory for a while after the process has died.
+  const asked = statfs(path).then(
     () => false,
     (error: unknown) => ['ENOTCONN', 'ECONNABORTED'].includes(systemCode(error) ?? ''),
   )

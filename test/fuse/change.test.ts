@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { open, readFile, stat } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mountInChild } from '../support/mount.js'
@@ -46,12 +47,8 @@ test(
     const path = `${mount.path}/f`
     const mapper = spawn('/usr/bin/python3', ['-c', MAPPER, path], { stdio: ['pipe', 'pipe', 'inherit'] })
     t.after(() => mapper.kill('SIGKILL'))
-    const lines: string[] = []
-    mapper.stdout.setEncoding('utf8').on('data', (text: string) => lines.push(...text.trim().split('\n')))
-    const line = async (): Promise<string> => {
-      while (lines.length === 0) await once(mapper.stdout, 'data')
-      return lines.shift() ?? ''
-    }
+    const lines = createInterface({ input: mapper.stdout })[Symbol.asyncIterator]()
+    const line = async (): Promise<string> => String((await lines.next()).value)
     assert.equal(await line(), 'open')
     const early = await open(path)
     const head = Buffer.alloc(1000)

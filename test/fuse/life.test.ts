@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { open, readdir, readFile, stat } from 'node:fs/promises'
+import { test, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isMountedAt, mountInChild } from '../support/mount.js'
+import { bytesOf } from './memory-volume.js'
+
+const MEMORY = new URL('./memory-module.js', import.meta.url)
+
+/** Starts `count` processes that each read one of the files, in one process group; prints when all have begun. */
+const HERD = `
+import os, sys, time
+count, paths = int(sys.argv[1]), sys.argv[2:]
+os.setpgid(0, 0)
+for number in range(count):
+    if os.fork() == 0:
+        try:
+            fd = os.open(paths[number % len(paths)], os.O_RDONLY)
+            while os.read(fd, 65536): pass
+        except OSError: pass
+        os._exit(0)
+print('begun', flush=True)
+while True:
+    try: os.wait()
+    except ChildProcessError: break
+`
+
+async function herd(t: TestContext, count: number, paths: readonly string[]): Promise<ChildProcess> {
+  const child = spawn('/usr/bin/python3', ['-c', HERD, String(count), ...paths], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  t.after(() => killGroup(child))
+  await once(child.stdout, 'data')
+  return child
+}
+
+function killGroup(leader: ChildProcess): void {
+  try {
+    process.kill(-(leader.pid ?? 0), 'SIGKILL')
+  } catch (error) {
+    assert.equal((error as NodeJS.ErrnoException).code, 'ESRCH')
+  }
+}
+
+/** The state letters of all processes in the group. */
+async function groupStates(group: number): Promise<readonly string[]> {
+  const states: string[] = []
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    // It may have ended meanwhile.
+    const text = await readFile(`/proc/${name}/stat`, 'latin1').catch(() => '')
+    const [state, , pgrp] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    if (Number(pgrp) === group && state !== undefined && state !== 'Z') states.push(state)
+  }
+  return states
+}
+
+test(
+  'goal 7: 1,000 readers of slow files that are killed are gone within 1 s, and their reads are aborted',
+  { timeout: 120_000 },
+  async (t) => {
+    const spec = Object.fromEntries(
+      Array.from({ length: 20 }, (_, n) => [`/slow${n}`, { size: 100_000_000, delay: 'abortable' }]),
+    )
+    const mount = await mountInChild(t, MEMORY, spec, { readTimeout: 60_000 })
+    const paths = Object.keys(spec).map((name) => mount.path + name)
+    const readers = await herd(t, 1000, paths)
+    const group = readers.pid ?? 0
+    for (let tries = 0; tries < 200; tries++) {
+      const { openFiles } = await mount.command<{ openFiles: number }>('stats')
+      if (openFiles === 1000) break
+      await sleep(100)
+    }
+    assert.equal((await mount.command<{ openFiles: number }>('stats')).openFiles, 1000)
+    const killed = performance.now()
+    killGroup(readers)
+    while ((await groupStates(group)).length > 0 && performance.now() - killed < 10_000) await sleep(20)
+    const took = performance.now() - killed
+    t.diagnostic(`gone after ${took.toFixed(0)} ms`)
+    assert.ok(took < 1000, `gone after ${took.toFixed(0)} ms`)
+    await sleep(500)
+    // What the kernel read ahead is answered, and all files are released, by the deadline at the latest.
+    assert.ok(await isMountedAt(mount.path))
+    assert.equal(await mount.stop(), 0)
+  },
+)
+
+test(
+  'goal 8: a hung source is ETIMEDOUT at the deadline, and 24 hung readers leave other files alone',
+  { timeout: 60_000 },
+  async (t) => {
+    const hung = Object.fromEntries(
+      Array.from({ length: 24 }, (_, n) => [`/hung${n}`, { size: 10_000_000, delay: 'never' }]),
+    )
+    const quick = Object.fromEntries(
+      Array.from({ length: 100 }, (_, n) => [`/quick${n}`, { size: 300_000, delay: 1, seed: n }]),
+    )
+    const mount = await mountInChild(
+      t,
+      MEMORY,
+      { ...hung, ...quick, '/one': { size: 10, delay: 'never' } },
+      { readTimeout: 5000 },
+    )
+    const began = performance.now()
+    const waiting = Object.keys(hung).map(async (name) => {
+      const child = spawn('/bin/cat', [mount.path + name], { stdio: ['ignore', 'ignore', 'pipe'] })
+      let said = ''
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
+      await once(child, 'close')
+      return { said, took: performance.now() - began }
+    })
+    await sleep(700)
+    let worst = 0
+    for (let n = 0; n < 100; n++) {
+      const start = performance.now()
+      assert.deepEqual(await readFile(`${mount.path}/quick${n}`), bytesOf(n, 0, 300_000))
+      worst = Math.max(worst, performance.now() - start)
+    }
+    assert.ok(performance.now() - began < 5000, 'the readers still hang')
+    t.diagnostic(`slowest of 100 other files: ${worst.toFixed(0)} ms`)
+    assert.ok(worst < 1000)
+    for (const { said, took } of await Promise.all(waiting)) {
+      assert.match(said, /Connection timed out/)
+      assert.ok(took > 4000 && took < 7000, `${took} ms`)
+    }
+    const start = performance.now()
+    await assert.rejects(readFile(`${mount.path}/one`), { code: 'ETIMEDOUT' })
+    const took = performance.now() - start
+    assert.ok(took > 4000 && took < 6000, `${took} ms`)
+  },
+)
+
+test('goal 9: 1,000 late completions are dropped without an exception', { timeout: 60_000 }, async (t) => {
+  const spec = Object.fromEntries(
+    Array.from({ length: 1000 }, (_, n) => [`/f${n}`, { size: 1000, delay: 2500, seed: n }]),
+  )
+  const mount = await mountInChild(t, MEMORY, { ...spec, '/good': { size: 1000, seed: 5 } }, { readTimeout: 300 })
+  const readers = await herd(
+    t,
+    1000,
+    Object.keys(spec).map((name) => mount.path + name),
+  )
+  await once(readers, 'exit')
+  let late = 0
+  for (let tries = 0; tries < 100 && late < 1000; tries++) {
+    await sleep(100)
+    late = (await mount.command<{ lateReads: number }>('stats')).lateReads
+  }
+  t.diagnostic(`${late} late completions`)
+  assert.ok(late >= 1000)
+  assert.deepEqual(await readFile(`${mount.path}/good`), bytesOf(5, 0, 1000))
+  assert.equal(await mount.stop(), 0)
+  assert.doesNotMatch(mount.log(), /Error:|detached|ERR_/)
+})
+
+test(
+  'goal 11: unmounting with 64 blocked readers is done within 10 s and leaves neither mount nor blocked process',
+  { timeout: 60_000 },
+  async (t) => {
+    const spec = Object.fromEntries(
+      Array.from({ length: 64 }, (_, n) => [`/f${n}`, { size: 5_000_000, delay: 'never' }]),
+    )
+    const mount = await mountInChild(t, MEMORY, spec, { readTimeout: 120_000 })
+    const readers = await herd(
+      t,
+      64,
+      Object.keys(spec).map((name) => mount.path + name),
+    )
+    const kept = await open(`${mount.path}/f0`)
+    await sleep(500)
+    const begun = performance.now()
+    assert.equal(await mount.stop(), 0)
+    const took = performance.now() - begun
+    t.diagnostic(`unmounted after ${took.toFixed(0)} ms`)
+    assert.ok(took < 10_000)
+    assert.equal(await isMountedAt(mount.path), false)
+    for (let tries = 0; tries < 100 && (await groupStates(readers.pid ?? 0)).length > 0; tries++) await sleep(20)
+    assert.deepEqual(await groupStates(readers.pid ?? 0), [])
+    await assert.rejects(kept.read(Buffer.alloc(10), 0, 10, 0))
+    await kept.close()
+  },
+)
+
+test('a mount that somebody else unmounts ends its process', { timeout: 30_000 }, async (t) => {
+  const mount = await mountInChild(t, MEMORY, { '/f': { size: 10 } })
+  const ended = once(mount.process, 'exit')
+  const umount = spawn('umount', [mount.path], { stdio: 'inherit' })
+  assert.deepEqual(await once(umount, 'exit'), [0, null])
+  assert.deepEqual(await ended, [0, null])
+})
+
+test('reads that wait are ended when their file is closed', { timeout: 30_000 }, async (t) => {
+  const mount = await mountInChild(t, MEMORY, { '/f': { size: 10_000_000, delay: 'abortable' } })
+  const reader = spawn('/bin/cat', [`${mount.path}/f`], { stdio: 'ignore' })
+  while ((await mount.command<{ waitingReads: number }>('stats')).waitingReads === 0) await sleep(20)
+  reader.kill('SIGKILL')
+  await once(reader, 'exit')
+  assert.equal((await stat(mount.path)).isDirectory(), true)
+})

@@ -1,0 +1,41 @@
+// What the tests need beside what annexfs needs: real clients, servers and tools, from Debian.
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { hasProgram, installPackages, setup } from '../cmd/setup.mjs'
+
+/** Debian packages, each with the programs (or files) that show that it is there. */
+const PACKAGES = {
+  'git-annex': ['git-annex'],
+  python3: ['python3'],
+  'python3-libtorrent': ['/usr/share/doc/python3-libtorrent'],
+  'transmission-daemon': ['transmission-daemon'],
+  'transmission-cli': ['transmission-cli'],
+  'nginx-light': ['nginx'],
+  fio: ['fio'],
+  'openssh-server': ['sshd'],
+  rsync: ['rsync'],
+  gnupg: ['gpg'],
+  aria2: ['aria2c'],
+  mktorrent: ['mktorrent'],
+  fuse3: ['fusermount3'],
+  attr: ['getfattr'],
+  e2fsprogs: ['mkfs.ext4'],
+  'util-linux': ['unshare', 'setpriv'],
+  procps: ['ps'],
+  strace: ['strace'],
+  openssl: ['openssl'],
+  iproute2: ['ip'],
+}
+
+/** Makes the machine ready for the tests. */
+export function setupTests() {
+  const missing = Object.keys(PACKAGES).filter((name) => !PACKAGES[name].every(isThere))
+  installPackages(missing.map((name) => [name]))
+  setup()
+}
+
+function isThere(mark) {
+  return mark.startsWith('/') ? existsSync(mark) : hasProgram(mark)
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) setupTests()
