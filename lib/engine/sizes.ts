@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { reasonOf } from '../errors.js'
 import type { Bytes } from '../space/space.js'
-import type { Node, Tree } from '../tree/tree.js'
+import type { FileNode, Node, Tree } from '../tree/tree.js'
 import type { Content, KeyContent } from './content.js'
 import type { Deps } from './deps.js'
 import { learnedSize, sizeOf } from './open-key.js'
@@ -33,10 +33,10 @@ export class SizeFiller {
     if (node?.kind !== 'file' || node.size !== undefined || node.content.kind !== 'key') return node
     const { content } = node
     const known = this.#sizes.get(content.id)
-    if (known !== undefined) return known < 0 ? node : { ...node, size: known }
+    if (known !== undefined) return known < 0 ? node : sized(node, known)
     return learnedSize(content.key, this.#deps).then((learned) => {
       this.#sizes.set(content.id, learned?.size ?? -1)
-      return learned === undefined ? node : { ...node, size: learned.size }
+      return learned === undefined ? node : sized(node, learned.size)
     })
   }
 
@@ -80,6 +80,11 @@ export class SizeFiller {
       this.#deps.log.debug('a size could not be learned', { content: content.id, reason: reasonOf(error) })
     }
   }
+}
+
+/** Field by field: the fields of a node may be getters, which a spread would lose. */
+function sized({ kind, mtime, executable, content }: FileNode<Content>, size: Bytes): FileNode<Content> {
+  return { kind, mtime, executable, content, size }
 }
 
 function pause(duration: number, signal: AbortSignal): Promise<void> {

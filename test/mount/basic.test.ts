@@ -110,25 +110,29 @@ test('a key without a size shows 0 until it is opened, then its size, for good',
   await again.stop()
 })
 
-test('content that is only at a kind of remote that cannot be read is EIO, and the log names the kind', LIMIT, async (t) => {
-  const world = await annexWorld(t)
-  const repository = await world.repository('a')
-  await world.addAnnexed('a', { file: pseudoRandom(50_000, 'file') })
-  // What git-annex itself would have recorded after a copy to a glacier.
-  const uuid = '11111111-2222-3333-4444-555555555555'
-  const worktree = join(world.folder, 'branch')
-  await world.git('a', 'worktree', 'add', '--quiet', worktree, 'git-annex')
-  await writeFile(join(worktree, 'remote.log'), `${uuid} name=ice type=glacier timestamp=1714979289s\n`)
-  await world.git('branch', 'add', 'remote.log')
-  await world.git('branch', 'commit', '--quiet', '-m', 'ice')
-  await world.annex('a', 'setpresentkey', await world.annex('a', 'lookupkey', 'file'), uuid, '1')
-  await world.annex('a', 'drop', '--quiet', '--force', 'file')
+test(
+  'content that is only at a kind of remote that cannot be read is EIO, and the log names the kind',
+  LIMIT,
+  async (t) => {
+    const world = await annexWorld(t)
+    const repository = await world.repository('a')
+    await world.addAnnexed('a', { file: pseudoRandom(50_000, 'file') })
+    // What git-annex itself would have recorded after a copy to a glacier.
+    const uuid = '11111111-2222-3333-4444-555555555555'
+    const worktree = join(world.folder, 'branch')
+    await world.git('a', 'worktree', 'add', '--quiet', worktree, 'git-annex')
+    await writeFile(join(worktree, 'remote.log'), `${uuid} name=ice type=glacier timestamp=1714979289s\n`)
+    await world.git('branch', 'add', 'remote.log')
+    await world.git('branch', 'commit', '--quiet', '-m', 'ice')
+    await world.annex('a', 'setpresentkey', await world.annex('a', 'lookupkey', 'file'), uuid, '1')
+    await world.annex('a', 'drop', '--quiet', '--force', 'file')
 
-  const mount = await mountSession(t, [repository])
-  assert.equal((await lstat(join(mount.path, 'file'))).size, 50_000)
-  await assert.rejects(within(10_000, 'read', readFile(join(mount.path, 'file'))), { code: 'EIO' })
-  await mount.logged(/glacier/)
-})
+    const mount = await mountSession(t, [repository])
+    assert.equal((await lstat(join(mount.path, 'file'))).size, 50_000)
+    await assert.rejects(within(10_000, 'read', readFile(join(mount.path, 'file'))), { code: 'EIO' })
+    await mount.logged(/glacier/)
+  },
+)
 
 test('two SOURCEs become folders named after them', LIMIT, async (t) => {
   const world = await annexWorld(t)

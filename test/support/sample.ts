@@ -54,7 +54,15 @@ export async function makeSample(t: Pick<TestContext, 'after'>, sizes = SIZES): 
   await world.git('a', 'add', 'README')
   await world.annex('a', 'add', '--quiet', 'local', 'shelf', 'clone', 'web')
   await world.git('a', 'commit', '--quiet', '-m', 'sample')
-  await world.annex('a', 'initremote', '--quiet', 'shelf', 'type=directory', 'directory=../shelf-remote', 'encryption=none')
+  await world.annex(
+    'a',
+    'initremote',
+    '--quiet',
+    'shelf',
+    'type=directory',
+    'directory=../shelf-remote',
+    'encryption=none',
+  )
   await world.annex('a', 'move', '--quiet', '--to', 'shelf', 'shelf')
   await world.git('.', 'clone', '--quiet', 'a', 'b')
   await world.annex('b', 'init', '--quiet', 'b')
