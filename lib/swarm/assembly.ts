@@ -92,7 +92,7 @@ export class Assembly {
   }
 
   /** Takes a block in. False when it was there already. */
-  fill(at: number, giver: Giver, bytes: Uint8Array, now: number): boolean {
+  take(at: number, giver: Giver, bytes: Uint8Array, now: number): boolean {
     const block = this.blocks[at]
     if (block === undefined || block.done || bytes.byteLength !== this.length(at)) return false
     this.bytes.set(bytes, this.offset(at))

@@ -214,8 +214,8 @@ export class Host {
   }
 
   close(): void {
-    for (const infohash of [...this.#sessions.keys()]) this.remove(infohash)
-    for (const id of [...this.#resolving.keys()]) this.#endResolving(id)
+    for (const infohash of this.#sessions.keys()) this.remove(infohash)
+    for (const id of this.#resolving.keys()) this.#endResolving(id)
   }
 
   #endResolving(id: number): void {

@@ -205,7 +205,17 @@ export class SwarmProcess implements PieceSwarm {
     child.send({
       type: 'start',
       options: {
-        ...{ cache, peers, port, uploadLimit, downloadLimit, maxConnections, dht, lsd, pex, trackers, seed },
+        cache,
+        peers,
+        port,
+        uploadLimit,
+        downloadLimit,
+        maxConnections,
+        dht,
+        lsd,
+        pex,
+        trackers,
+        seed,
         dhtBootstrap: this.options.dhtBootstrap,
         stallTimeout: this.options.stallTimeout ?? STALL_TIMEOUT,
         banned: [...this.#banned],
@@ -234,8 +244,8 @@ export class SwarmProcess implements PieceSwarm {
 
   #failWaiting(error: AnnexfsError): void {
     for (const active of this.#active.values()) active.wanted.failAll(error)
-    for (const resolving of [...this.#resolving.values()]) resolving.reject(error)
-    for (const answer of [...this.#asking.values()]) answer(undefined)
+    for (const resolving of this.#resolving.values()) resolving.reject(error)
+    for (const answer of this.#asking.values()) answer(undefined)
   }
 
   async #activate(torrent: Metainfo, extraPeers: readonly string[], signal: AbortSignal): Promise<Active> {

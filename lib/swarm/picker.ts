@@ -67,19 +67,19 @@ export class Picker {
       since: before?.since ?? Date.now(),
     })
     this.#ordered = undefined
-    this.fillAll()
+    this.askAll()
   }
 
   /** Nobody wants it any more: what is in flight is called back. */
   cancel(index: number): void {
     if (!this.#forget(index)) return
     if (!this.#verifying.has(index)) this.#drop(index)
-    this.fillAll()
+    this.askAll()
   }
 
   join(giver: Giver): void {
     this.#givers.set(giver, { lastBlock: Date.now(), owes: 0, snubbed: false })
-    this.fill(giver)
+    this.askOf(giver)
   }
 
   leave(giver: Giver): void {
@@ -89,18 +89,18 @@ export class Picker {
       // What it gave alone is of no use to another.
       if (assembly.owner === giver && !this.#verifying.has(assembly.index)) this.#drop(assembly.index)
     }
-    this.fillAll()
+    this.askAll()
   }
 
   /** Fast peers choose first. */
-  fillAll(): void {
+  askAll(): void {
     if (this.#wants.size === 0) return
     for (const giver of [...this.#givers.keys()].toSorted((left, right) => right.speed() - left.speed())) {
-      this.fill(giver)
+      this.askOf(giver)
     }
   }
 
-  fill(giver: Giver): void {
+  askOf(giver: Giver): void {
     const state = this.#givers.get(giver)
     if (state === undefined || this.#wants.size === 0 || this.blame.banned(giver.address)) return
     let room = giver.room()
@@ -125,7 +125,7 @@ export class Picker {
       const progress = Math.max(want.since, this.#assemblies.get(want.index)?.lastProgress ?? 0)
       if (now - progress > this.stallTimeout && !this.#verifying.has(want.index)) this.#giveUp(want.index)
     }
-    this.fillAll()
+    this.askAll()
   }
 
   close(): void {
@@ -247,7 +247,7 @@ export class Picker {
       if (error !== null || bytes === undefined) return
       state.lastBlock = Date.now()
       state.snubbed = false
-      if (this.#assemblies.get(assembly.index) !== assembly || !assembly.fill(at, giver, bytes, state.lastBlock)) return
+      if (this.#assemblies.get(assembly.index) !== assembly || !assembly.take(at, giver, bytes, state.lastBlock)) return
       for (const other of block.asked.slice()) {
         assembly.release(at, other)
         other.cancel(assembly.index, assembly.offset(at), assembly.length(at))
@@ -279,7 +279,7 @@ export class Picker {
     } finally {
       this.#verifying.delete(index)
       if (this.#assemblies.get(index) === assembly) this.#drop(index)
-      if (!this.#closed) this.fillAll()
+      if (!this.#closed) this.askAll()
     }
   }
 }

@@ -201,7 +201,7 @@ export class Session {
 
     const offers = (): void => {
       wire.interested()
-      this.picker.fill(link)
+      this.picker.askOf(link)
     }
     wire.on('have', (index: number) => {
       if (index < 0 || index >= pieces) dropWire(wire, 'has a piece that there is not')
@@ -213,7 +213,7 @@ export class Session {
       else if (wire.peerPieces.buffer.some((byte) => byte !== 0)) offers()
     })
     wire.on('have-all', offers)
-    wire.on('unchoke', () => this.picker.fill(link))
+    wire.on('unchoke', () => this.picker.askOf(link))
     wire.on('download', () => this.#refill(link))
     wire.on('reject', () => this.#refill(link))
     wire.once('close', () => {
@@ -243,7 +243,7 @@ export class Session {
     this.#refilling.add(link)
     queueMicrotask(() => {
       this.#refilling.delete(link)
-      this.picker.fill(link)
+      this.picker.askOf(link)
     })
   }
 

@@ -97,7 +97,7 @@ export class Wanted {
   }
 
   failAll(error: AnnexfsError): void {
-    for (const [index, pending] of [...this.#pending]) this.#settle(index, pending, (waiter) => waiter.reject(error))
+    for (const [index, pending] of this.#pending) this.#settle(index, pending, (waiter) => waiter.reject(error))
   }
 
   #enter(index: number, waiter: Waiter, urgency: Urgency): void {

@@ -146,9 +146,9 @@ declare module 'bittorrent-protocol' {
     _parse(size: number, parser: (bytes: Uint8Array) => void): void
     readonly _parserSize: number
     readonly _bufferSize: number
-    _write(data: Uint8Array, done: (error: null) => void): void
-    _onMessageLength(bytes: Uint8Array): void
-    _onMessage(bytes: Uint8Array): void
+    _write: (this: Wire, data: Uint8Array, done: (error: null) => void) => void
+    _onMessageLength: (this: Wire, bytes: Uint8Array) => void
+    _onMessage: (this: Wire, bytes: Uint8Array) => void
   }
 
   export default Wire

@@ -213,9 +213,9 @@ async function transmissionSeeds(url: string): Promise<boolean> {
 /** A bittorrent-tracker server for http, udp and ws at `host`. */
 export async function startTracker(t: Context, host: string): Promise<{ http: string; udp: string; ws: string }> {
   const port = await freePort(host)
-  const program: TestProcess = startProcess(t, process.execPath, [
-    ...[TRACKER, '--port', String(port), '--http-hostname', host, '--udp-hostname', host, '--http', '--udp', '--ws'],
-  ])
+  const kinds = ['--http', '--udp', '--ws']
+  const where = ['--port', String(port), '--http-hostname', host]
+  const program: TestProcess = startProcess(t, process.execPath, [TRACKER, ...where, ...kinds])
   while (!/WebSocket tracker/.test(await program.line()));
   return {
     http: `http://${host}:${port}/announce`,

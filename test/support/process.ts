@@ -43,7 +43,7 @@ export function startProcess(
     })
     child.once('close', () => resolve())
   })
-  void ended.then(() => {
+  child.once('close', () => {
     for (const next of waiting.splice(0)) next(undefined)
   })
   const stop = async (): Promise<void> => {

@@ -138,7 +138,11 @@ test('metadata that does not have the hash is not taken', async (t) => {
   const swarm = await openSwarm(t, { peers: [liar.address] })
   const magnet = {
     infohash: torrent.metainfo.infohash,
-    ...{ displayName: undefined, trackers: [], webSeeds: [], peers: [], exactSources: [] },
+    displayName: undefined,
+    trackers: [],
+    webSeeds: [],
+    peers: [],
+    exactSources: [],
   }
   await assert.rejects(swarm.resolveMagnet(magnet, AbortSignal.timeout(2000)), (error) =>
     isAnnexfsError(error, 'TIMED_OUT'),
