@@ -42,6 +42,7 @@ export class TorrentFolder implements Tree<Content> {
   readonly #folder: string
   readonly #log: Log
   readonly #memory = new TorrentMemory()
+  readonly #magnets: MagnetResolver
   readonly #scan: TorrentScan
   readonly #rescanInterval: Milliseconds
   readonly #controller = new AbortController()
@@ -60,7 +61,7 @@ export class TorrentFolder implements Tree<Content> {
     this.#folder = resolve(options.folder)
     this.#log = options.log
     this.#rescanInterval = options.rescanInterval ?? RESCAN_INTERVAL
-    const magnets = new MagnetResolver({
+    this.#magnets = new MagnetResolver({
       resolve: options.resolveMagnet,
       facts: options.facts,
       log: options.log,
@@ -69,7 +70,7 @@ export class TorrentFolder implements Tree<Content> {
     this.#scan = new TorrentScan({
       folder: this.#folder,
       memory: this.#memory,
-      magnets,
+      magnets: this.#magnets,
       log: options.log,
       signal: this.#controller.signal,
     })
@@ -118,6 +119,7 @@ export class TorrentFolder implements Tree<Content> {
     await this.#watcher?.close()
     await this.#working
     this.#scan.close()
+    await this.#magnets.close()
   }
 
   #find(path: string): { at: FolderState | TorrentItem; rest: readonly string[] } | undefined {

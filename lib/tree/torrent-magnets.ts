@@ -46,6 +46,7 @@ export class MagnetResolver {
   readonly #gate = new Gate(ATTEMPTS_AT_ONCE)
   readonly #reading = new Gate(READS_AT_ONCE)
   readonly #running = new Map<string, Running>()
+  readonly #unfinished = new Set<Promise<unknown>>()
   /** Metadata that could not be kept on disk. */
   readonly #unsaved = new Map<string, Buffer>()
 
@@ -93,11 +94,21 @@ export class MagnetResolver {
     return undefined
   }
 
+  /** Waits for what is under way to end; to be called when nobody wants anything any more. */
+  async close(): Promise<void> {
+    await Promise.all(this.#unfinished)
+  }
+
   #start(magnet: Magnet): Running {
     const controller = new AbortController()
     const promise = this.#learn(magnet, controller.signal)
     // Everyone who wants it sees the failure; when nobody is left nobody needs to.
-    promise.catch(() => undefined)
+    const finished = promise.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#unfinished.add(finished)
+    void finished.then(() => this.#unfinished.delete(finished))
     const running: Running = { promise, controller, users: 0 }
     this.#running.set(magnet.infohash, running)
     return running

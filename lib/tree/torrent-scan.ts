@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { reasonOf, systemCode } from '../errors.js'
 import { FolderState } from './torrent-entries.js'
 import { each } from './torrent-gate.js'
-import { SourceFile, stampOf, type SourceFileContext } from './torrent-source-file.js'
+import { SourceFile, isSettled, stampOf, type SourceFileContext } from './torrent-source-file.js'
 
 /** Folders deeper than this are not looked into. */
 export const DEEPEST_FOLDER = 32
@@ -105,7 +105,10 @@ export class TorrentScan {
       return
     }
     const before = folder.files.get(name)
-    if (before?.settled === true && before.stamp === stampOf(stats)) return
+    if (before?.stamp === stampOf(stats) && (before.settled || !isSettled(stats))) {
+      if (!before.settled) this.unsettled = true
+      return
+    }
     if (this.#context.signal.aborted) return
     if (before === undefined && this.#files >= MOST_FILES) {
       this.#complain('', `it has more than ${MOST_FILES} files of torrents and magnets: the others are left out`)

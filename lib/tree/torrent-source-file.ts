@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import type { Stats } from 'node:fs'
 import { AnnexfsError, isAnnexfsError, reasonOf, systemCode } from '../errors.js'
 import type { Log } from '../log/log.js'
@@ -102,6 +103,8 @@ export class SourceFile {
     before: readonly Origin[],
     context: SourceFileContext,
   ): void {
+    // A list may have thousands of magnets, and each listens.
+    setMaxListeners(0, this.#controller.signal)
     const known = new Map(before.map(({ summary }) => [summary.infohash, summary]))
     for (const magnet of magnets) {
       const summary = known.get(magnet.infohash)
@@ -129,7 +132,8 @@ export function stampOf(stats: Stats): string {
   return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeMs}:${stats.ctimeMs}`
 }
 
-function isSettled(stats: Stats): boolean {
+/** Whether the file is old enough for what is read of it to be its content. */
+export function isSettled(stats: Stats): boolean {
   const age = Date.now() - stats.mtimeMs
   return age > SETTLES_AFTER || age < -AHEAD
 }
