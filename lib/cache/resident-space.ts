@@ -1,10 +1,12 @@
 import { isAnnexfsError, systemCode } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
-import type { Assurance, Piece } from '../verify/piece.js'
+import type { Piece } from '../verify/piece.js'
 import type { Resident } from './evict.js'
-import { decodeRecord, PAGE, RECORD, roomOf, sizeOf, stateOf, STATES, TIME, type Geometry } from './format.js'
+import { PAGE, RECORD, roomOf, sizeOf, stateOf, type Geometry, type StoredAssurance } from './format.js'
 import { Gate } from './gate.js'
 import type { MemoryTier } from './memory.js'
+import { Presence } from './presence.js'
+import { Recency } from './recency.js'
 import type { Quota } from './quota.js'
 import type { SpaceFiles } from './space-files.js'
 import type { CachedSummary } from './store.js'
@@ -30,20 +32,11 @@ export interface Host {
 
 const NEW_SPACE_ROOM = 6 * PAGE
 const STEP = 4096
-/** Times of use that could not be written are not kept for ever. */
-const MOST_TIMES = 65_536
-/** Reading all records again costs so much that it is done at most once per this many milliseconds per piece. */
-const REFRESH_PER_PIECE = 1 / 64
 
 /** One space as this process has it open, shared by all who opened it. */
 export class ResidentSpace implements Resident {
   readonly #gate = new Gate()
   readonly #puts = new Map<number, Promise<boolean>>()
-  #used = new Map<number, Milliseconds>()
-  #states: Uint8Array | undefined
-  #statesAt: Milliseconds = -Infinity
-  readonly #counts = [0, 0, 0, 0]
-  #bytes: Bytes = 0
   /** Counts drops, so that a read that began before one is not answered after it. */
   #drops = 0
   /** A drop is under way, or the disk refused it: what is on disk must not be served. */
@@ -56,19 +49,25 @@ export class ResidentSpace implements Resident {
   users = 0
   usedUntil: Milliseconds = 0
 
+  readonly #presence: Presence
+  readonly #recency: Recency
+
   constructor(
     readonly geometry: Geometry,
     readonly serial: number,
     readonly host: Host,
-  ) {}
+  ) {
+    this.#presence = new Presence(geometry)
+    this.#recency = new Recency(geometry)
+  }
 
   get idle(): boolean {
-    return this.users === 0 && this.#puts.size === 0
+    return this.users === 0 && this.#puts.size === 0 && !this.#condemned
   }
 
   /** True when times of use wait to be written. */
   get hasTimes(): boolean {
-    return this.#used.size > 0
+    return !this.#recency.isEmpty
   }
 
   /** One who had it open is done with it. */
@@ -100,7 +99,7 @@ export class ResidentSpace implements Resident {
     const held = this.host.memory.get(this.serial, index)
     if (held !== undefined) {
       into.set(start === 0 && end === held.byteLength ? held : held.subarray(start, end))
-      this.#touch(index)
+      this.#recency.touch(index)
       return 'hit'
     }
     if (this.#condemned) return 'miss'
@@ -109,7 +108,7 @@ export class ResidentSpace implements Resident {
     try {
       const outcome = this.host.files(this, 'read')?.readSync(index, start, end, into)
       this.host.tookLong(performance.now() - began)
-      if (outcome === 'hit') this.#touch(index)
+      if (outcome === 'hit') this.#recency.touch(index)
       else this.#missed(index, outcome)
       return outcome === 'hit' ? 'hit' : 'miss'
     } catch (error) {
@@ -122,7 +121,7 @@ export class ResidentSpace implements Resident {
     if (!this.#isRange(index, start, end)) return undefined
     const held = this.host.memory.get(this.serial, index)
     if (held !== undefined) {
-      this.#touch(index)
+      this.#recency.touch(index)
       return Uint8Array.prototype.slice.call(held, start, end)
     }
     if (this.#condemned) return undefined
@@ -132,7 +131,7 @@ export class ResidentSpace implements Resident {
       const outcome = await this.host.files(this, 'read')?.read(index, start, end)
       if (drops !== this.#drops) return undefined
       if (outcome instanceof Uint8Array) {
-        this.#touch(index)
+        this.#recency.touch(index)
         return outcome
       }
       this.#missed(index, outcome)
@@ -148,9 +147,10 @@ export class ResidentSpace implements Resident {
   async put(piece: Piece): Promise<boolean> {
     const { index, bytes } = piece
     if (this.host.closed || !this.#isPiece(index) || bytes.byteLength !== sizeOf(this.geometry, index)) return false
-    this.host.memory.set(this.serial, index, bytes)
+    if (!this.#hasSurer(index, piece.assurance)) this.host.memory.set(this.serial, index, bytes)
+    const drops = this.#drops
     const before = this.#puts.get(index) ?? Promise.resolve(false)
-    const own = before.then(() => this.#store(piece))
+    const own = before.then(() => this.#store(piece, drops))
     this.#puts.set(index, own)
     try {
       return await own
@@ -159,7 +159,7 @@ export class ResidentSpace implements Resident {
     }
   }
 
-  async #store({ index, bytes, assurance }: Piece): Promise<boolean> {
+  async #store({ index, bytes, assurance }: Piece, drops: number): Promise<boolean> {
     const { quota, trouble } = this.host
     if (trouble.pausesWrites || this.host.closed || this.#tooLarge) return false
     if (this.#condemned) await this.#dropNow()
@@ -173,6 +173,8 @@ export class ResidentSpace implements Resident {
       if (!(await quota.reserve(need))) return false
       reserved = need
       await this.#gate.shared(async () => {
+        // What was fetched before a drop may be just what the drop was for.
+        if (drops !== this.#drops) return
         const unpin = this.host.pin(this)
         try {
           const files = this.host.files(this, 'create')
@@ -185,8 +187,9 @@ export class ResidentSpace implements Resident {
           unpin()
         }
       })
-      this.#setState(index, stateOf(assurance))
-      return reserved === 0
+      if (reserved > 0) return false
+      this.#presence.set(index, stateOf(assurance))
+      return true
     } catch (error) {
       await this.#storeFailed(error, room)
       return false
@@ -219,19 +222,29 @@ export class ResidentSpace implements Resident {
     this.host.distrust(this)
   }
 
-  /** True when the same piece, as sure or surer, is there already. */
-  async #keeps(index: number, bytes: Uint8Array, assurance: Assurance): Promise<boolean> {
-    const files = this.host.files(this, 'read')
-    const record = files?.recordOf(index)
-    if (files === undefined || record === undefined) return false
-    const order = STATES as readonly (Assurance | undefined)[]
-    if (order.indexOf(record.assurance) < order.indexOf(assurance)) return false
+  /** True when what is on disk is surer than `assurance`: then it is not to be replaced, nor hidden by memory. */
+  #hasSurer(index: number, assurance: StoredAssurance): boolean {
+    if (this.#condemned) return false
+    try {
+      const record = this.host.files(this, 'read')?.recordOf(index)
+      return record !== undefined && stateOf(record.assurance) > stateOf(assurance)
+    } catch (error) {
+      this.#readFailed(error)
+      return false
+    }
+  }
+
+  /** True when the same piece, as sure, or a surer one is there already, undamaged. */
+  async #keeps(index: number, bytes: Uint8Array, assurance: StoredAssurance): Promise<boolean> {
     const unpin = this.host.pin(this)
     try {
+      const files = this.host.files(this, 'read')
+      const record = files?.recordOf(index)
+      if (files === undefined || record === undefined) return false
+      if (stateOf(record.assurance) < stateOf(assurance)) return false
       const there = await files.read(index, 0, bytes.byteLength)
       if (!(there instanceof Uint8Array)) return false
-      const surer = order.indexOf(record.assurance) > order.indexOf(assurance)
-      return surer || Buffer.compare(there, bytes) === 0
+      return stateOf(record.assurance) > stateOf(assurance) || Buffer.compare(there, bytes) === 0
     } finally {
       unpin()
     }
@@ -248,70 +261,24 @@ export class ResidentSpace implements Resident {
   }
 
   summary(): CachedSummary {
-    this.#refresh()
-    const [, pending = 0, piece = 0, whole = 0] = this.#counts
-    const complete = pending + piece + whole === this.geometry.pieces
-    const assurance = pending > 0 ? 'pending' : piece > 0 ? 'piece' : whole > 0 ? 'whole' : 'none'
-    return { cachedBytes: this.#bytes, complete, assurance }
+    return this.#present().summary()
   }
 
   cachedIn(start: Bytes, end: Bytes): Bytes {
-    this.#refresh()
-    const { pieceLength, length, pieces } = this.geometry
-    if (this.#bytes === 0) return 0
-    const from = Math.max(0, start)
-    const to = Math.min(length, end)
-    if (from === 0 && to === length) return this.#bytes
-    let total = 0
-    const last = Math.min(pieces, Math.ceil(to / pieceLength))
-    for (let index = Math.floor(from / pieceLength); index < last; index++) {
-      if (this.#states?.[index] === 0) continue
-      total += Math.min(to, (index + 1) * pieceLength) - Math.max(from, index * pieceLength)
-    }
-    return total
+    return this.#present().bytesIn(start, end)
   }
 
-  /** Reads which pieces there are, when that is not known or old: others may have written or evicted. */
-  #refresh(): void {
-    const { geometry } = this
-    const { pieces } = geometry
-    if (performance.now() - this.#statesAt < pieces * REFRESH_PER_PIECE) return
-    const states = new Uint8Array(pieces)
+  #present(): Presence {
+    if (!this.#presence.isOld) return this.#presence
+    let files: SpaceFiles | undefined
     try {
-      const files = this.#condemned ? undefined : this.host.files(this, 'read')
-      for (let from = 0; from < pieces; from += 16 * STEP) {
-        const to = Math.min(pieces, from + 16 * STEP)
-        const records = files?.recordsSync(from, to) ?? Buffer.alloc(0)
-        for (let at = 11; at < records.length; at += RECORD) states[from + (at - 11) / RECORD] = records[at] ?? 0
-      }
+      files = this.#condemned ? undefined : this.host.files(this, 'read')
+      this.#presence.read(files)
     } catch (error) {
       this.#readFailed(error)
+      this.#presence.read(undefined)
     }
-    this.#states = undefined
-    this.#counts.fill(0)
-    this.#bytes = 0
-    for (let index = 0; index < pieces; index++) {
-      const state = states[index] ?? 0
-      if (state === 0) continue
-      if (state >= STATES.length) states[index] = 0
-      else {
-        this.#counts[state] = (this.#counts[state] ?? 0) + 1
-        this.#bytes += sizeOf(geometry, index)
-      }
-    }
-    this.#states = states
-    this.#statesAt = performance.now()
-  }
-
-  #setState(index: number, state: number): void {
-    const old = this.#states?.[index]
-    if (this.#states === undefined || old === undefined || old === state) return
-    this.#states[index] = state
-    const size = sizeOf(this.geometry, index)
-    this.#counts[old] = (this.#counts[old] ?? 0) - 1
-    this.#counts[state] = (this.#counts[state] ?? 0) + 1
-    if (old === 0) this.#bytes += size
-    if (state === 0) this.#bytes -= size
+    return this.#presence
   }
 
   async markWhole(): Promise<void> {
@@ -328,7 +295,7 @@ export class ResidentSpace implements Resident {
     this.#condemned = true
     this.#drops++
     this.host.memory.drop(this.serial)
-    this.#used.clear()
+    this.#recency.clear()
     await this.#dropNow()
   }
 
@@ -355,7 +322,7 @@ export class ResidentSpace implements Resident {
         return false
       } finally {
         unpin()
-        this.#statesAt = -Infinity
+        this.#presence.forget()
       }
     })
   }
@@ -367,43 +334,28 @@ export class ResidentSpace implements Resident {
   }
 
   usedAt(piece: number): Milliseconds | undefined {
-    return this.#used.get(piece)
+    return this.#recency.usedAt(piece)
   }
 
   evicted(): void {
     this.#indexPages = [-1, -1]
-    this.#statesAt = -Infinity
+    this.#presence.forget()
   }
 
-  #touch(index: number): void {
-    this.#used.set(index, Date.now())
-    if (this.#used.size > MOST_TIMES) this.#used.clear()
-  }
-
-  /** Writes the times of use since the last flush, a page of them at a time. */
+  /** Writes the times of use since the last flush. */
   async flushTimes(): Promise<void> {
-    if (this.#used.size === 0 || this.host.trouble.pausesWrites) return
-    const used = this.#used
-    this.#used = new Map()
+    if (this.#recency.isEmpty || this.host.trouble.pausesWrites) return
     const unpin = this.host.pin(this)
     try {
       const files = this.host.files(this, 'read')
-      if (files?.writable !== true) return
-      const perPage = PAGE / TIME
-      const pages = new Set([...used.keys()].map((index) => Math.floor(index / perPage)))
-      for (const page of pages) {
-        const from = page * perPage
-        const to = Math.min(this.geometry.pieces, from + perPage)
-        const times = await files.times(from, to)
-        const records = await files.records(from, to)
-        for (let index = from; index < to; index++) {
-          const time = used.get(index)
-          const there = decodeRecord(this.geometry, index, records, (index - from) * RECORD) !== undefined
-          if (time !== undefined && there) times.writeDoubleLE(time, (index - from) * TIME)
-        }
-        await files.writeTimes(from, times)
-      }
+      if (files?.writable === true) await this.#recency.flush(files)
+      else this.#recency.clear()
     } catch (error) {
+      // On a full disk that is no reason not to make room for pieces.
+      if (isFull(error)) {
+        this.host.trouble.reading('write times of use', error)
+        return
+      }
       this.host.trouble.writing('write times of use', error)
       this.host.distrust(this)
     } finally {
@@ -413,7 +365,7 @@ export class ResidentSpace implements Resident {
 
   #missed(index: number, outcome: 'absent' | 'damaged' | undefined): void {
     if (outcome === 'damaged') this.host.forgot(this, index)
-    this.#setState(index, 0)
+    this.#presence.set(index, 0)
   }
 
   #readFailed(error: unknown): void {

@@ -1,7 +1,7 @@
 import { createHash, getHashes, type Hash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { parentPort } from 'node:worker_threads'
-import { geometryOf, sizeOf } from '../cache/format.js'
+import { geometryOf, sizeOf, type Geometry } from '../cache/format.js'
 import { SpaceFiles } from '../cache/space-files.js'
 import { reasonOf, systemCode, type ErrorCode } from '../errors.js'
 import type { Bytes } from '../space/space.js'
@@ -57,6 +57,16 @@ async function hashFile(path: string, request: WholeRequest, hash: Hash): Promis
   }
 }
 
+/** For writing if possible, so that a damaged piece is forgotten and can be fetched again. */
+function openPieces(folder: string, geometry: Geometry): SpaceFiles | undefined {
+  try {
+    return SpaceFiles.open(folder, geometry, 'write')
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error
+    return SpaceFiles.open(folder, geometry, 'read')
+  }
+}
+
 /** Reads through the cache's own checksums, a piece after the other; false when one is missing or damaged. */
 function hashPieces(folder: string, request: WholeRequest, hash: Hash): boolean {
   const { offset, length } = request
@@ -65,7 +75,7 @@ function hashPieces(folder: string, request: WholeRequest, hash: Hash): boolean 
   if (geometry === undefined || offset < 0 || offset + length > geometry.length) return false
   let files: SpaceFiles | undefined
   try {
-    files = SpaceFiles.open(folder, geometry, 'read')
+    files = openPieces(folder, geometry)
     if (files === undefined) return false
     const buffer = Buffer.allocUnsafeSlow(Math.min(STEP, geometry.pieceLength))
     for (let at = offset; at < offset + length;) {

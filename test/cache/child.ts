@@ -7,7 +7,7 @@ import type { Load, LoadFigures } from './program.js'
 export interface LoadProcess {
   readonly child: ChildProcess
   /** The last figures that it told. */
-  figures(): LoadFigures | undefined
+  readonly figures: () => LoadFigures | undefined
   /** When it said that it has the cache open. */
   readonly ready: Promise<void>
   /** When it ended, however; its output on standard error. */

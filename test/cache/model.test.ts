@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { openPieceStore } from '../../lib/cache/open.js'
 import type { CachedSpace, PieceStore } from '../../lib/cache/store.js'
 import { silentLog } from '../../lib/log/log.js'

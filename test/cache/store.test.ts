@@ -42,6 +42,27 @@ test('a piece of a checked space that is fetched again is unchecked', async (t) 
   assert.deepEqual(cached.summary(), { cachedBytes: space.length, complete: true, assurance: 'pending' })
 })
 
+test('a checked piece is neither replaced nor hidden by other, unchecked bytes', async (t) => {
+  const space = sampleSpace('sure', 4 * 16 * KIB, 16 * KIB)
+  const cached = (await openStore(t, await cacheFolder(t), { memoryBytes: MIB })).open(space)
+  await putAll(cached)
+  await cached.markWhole()
+  assert.equal(await put(cached, 1, 1), true)
+  assert.equal(await look(cached, 1, 'sync'), 'right')
+  assert.equal(cached.summary().assurance, 'whole')
+})
+
+test('what was on its way into the cache when its space was dropped does not get there', async (t) => {
+  const space = sampleSpace('late', 64 * 16 * KIB, 16 * KIB)
+  const cached = (await openStore(t, await cacheFolder(t), { memoryBytes: MIB })).open(space)
+  const late = Array.from({ length: 64 }, (_, index) => put(cached, index, 1))
+  await new Promise(setImmediate)
+  await cached.drop()
+  await Promise.all(late)
+  assert.deepEqual(await tally(cached), { right: 0, wrong: 0, miss: 64 })
+  assert.equal(await putAll(cached), 64)
+})
+
 test('the least recently used pieces go first, over all spaces, also after a restart', async (t) => {
   const folder = await cacheFolder(t)
   const limitBytes = 4 * MIB
