@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { open, stat } from 'node:fs/promises'
+import { open, opendir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LRUCache } from 'lru-cache'
 import { isAnnexfsError, reasonOf, systemCode } from '../errors.js'
@@ -40,6 +40,8 @@ export class AnnexBranch {
   private readonly log: Log
   private refs = new Map<string, string>()
   private tips: readonly Tip[] = []
+  /** The journals that had files in them when they were last looked at. */
+  private journals: readonly string[] = []
   private signature = ''
   private listedAt = 0
   private generation = 0
@@ -49,6 +51,8 @@ export class AnnexBranch {
     sizeCalculation: (tree) => tree.size + 1,
   })
 
+  private readonly reading = new Map<string, Promise<Map<string, string> | Buffer>>()
+
   private constructor(git: GitRepository, log: Log) {
     this.git = git
     this.log = rateLimited(log, 60_000)
@@ -57,6 +61,7 @@ export class AnnexBranch {
   static async open(git: GitRepository, log: Log): Promise<AnnexBranch> {
     const branch = new AnnexBranch(git, log)
     branch.signature = await branch.currentSignature()
+    await branch.findJournals()
     await branch.load()
     return branch
   }
@@ -71,12 +76,11 @@ export class AnnexBranch {
    * there is nothing.
    */
   async read(path: string): Promise<string> {
-    const [committed, journal, personal] = await Promise.all([
+    const [committed, ...journals] = await Promise.all([
       Promise.all(this.tips.map((tip) => this.readTip(tip, path))),
-      this.readJournal('journal', path),
-      this.readJournal('journal-private', path),
+      ...this.journals.map((folder) => this.readJournal(folder, path)),
     ])
-    const parts = [...committed, journal, personal].filter((text) => text !== '')
+    const parts = [...committed, ...journals].filter((text) => text !== '')
     return parts.length === 1
       ? (parts[0] ?? '')
       : parts.map((text) => (text.endsWith('\n') ? text : `${text}\n`)).join('')
@@ -92,7 +96,24 @@ export class AnnexBranch {
     if (!moved && signature === this.signature && !due) return false
     const differs = moved || signature !== this.signature
     this.signature = signature
+    await this.findJournals()
     return (await this.load()) || differs
+  }
+
+  /** Most repositories have none to speak of; then no key costs a look. */
+  private async findJournals(): Promise<void> {
+    const used: string[] = []
+    for (const name of ['journal', 'journal-private']) {
+      try {
+        const folder = await opendir(join(this.git.commonDir, 'annex', name))
+        if ((await folder.read()) !== null) used.push(name)
+        await folder.close()
+      } catch (error) {
+        if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') continue
+        this.log.warn('the journal of git-annex cannot be read and is left out', { reason: reasonOf(error) })
+      }
+    }
+    this.journals = used
   }
 
   /** Waits for what goes on in the background. */
@@ -199,18 +220,33 @@ export class AnnexBranch {
   private async entry(tree: string, name: string): Promise<string | undefined> {
     const kept = this.trees.get(tree)
     if (kept !== undefined) return kept.get(name)
-    const object = await this.git.objects.read(tree, LONGEST_TREE)
-    if (object?.type !== 'tree') return undefined
-    const entries = treeEntries(object.bytes, tree.length / 2)
-    if (object.size > LONGEST_KEPT_TREE) {
-      for (const entry of entries) if (entry.name === name) return entry.sha
-      return undefined
+    // Of many who ask at once, one reads.
+    let reading = this.reading.get(tree)
+    if (reading === undefined) {
+      reading = this.readTree(tree).finally(() => this.reading.delete(tree))
+      this.reading.set(tree, reading)
     }
+    const names = await reading
+    return names instanceof Map ? names.get(name) : this.scan(names, tree, name)
+  }
+
+  /** The entries of a tree, or its bytes when it is too large to keep them. */
+  private async readTree(tree: string): Promise<Map<string, string> | Buffer> {
+    const object = await this.git.objects.read(tree, LONGEST_TREE)
+    if (object?.type !== 'tree') return new Map()
+    if (object.size > LONGEST_KEPT_TREE) return object.bytes
     const names = new Map<string, string>()
-    // Of entries of the same name (git makes none) the first counts, as above.
-    for (const entry of entries) if (!names.has(entry.name)) names.set(entry.name, entry.sha)
+    // Of entries of the same name (git makes none) the first counts, as in a scan.
+    for (const entry of treeEntries(object.bytes, tree.length / 2)) {
+      if (!names.has(entry.name)) names.set(entry.name, entry.sha)
+    }
     this.trees.set(tree, names)
-    return names.get(name)
+    return names
+  }
+
+  private scan(bytes: Buffer, tree: string, name: string): string | undefined {
+    for (const entry of treeEntries(bytes, tree.length / 2)) if (entry.name === name) return entry.sha
+    return undefined
   }
 
   /** A journal file: the path with `_` doubled and `/` as `_`. A last line without its end was being written. */

@@ -35,6 +35,9 @@ const DEATHS = 6
 /** Processes that may idle at once (a repository with many submodules has one each). */
 const IDLE_PROCESSES = 24
 
+/** What git says last when it lacks an object that it would have to fetch (promisor-remote.c). */
+const NOT_FETCHED = /could not fetch [0-9a-f]+ from promisor remote/
+
 const MISSING: Answer = { kind: 'missing' }
 const NOTHING = Buffer.alloc(0)
 const NEWLINE = 0x0a
@@ -223,7 +226,12 @@ export class BatchProcess {
     this.askedFrom = 0
     this.deaths++
     const first = unanswered[0]
-    if (first !== undefined && ++first.attempts > 1) {
+    if (first !== undefined && NOT_FETCHED.test(reason)) {
+      // A partial clone lacks the object, and git ends itself when it may not fetch it: an answer like any other.
+      unanswered.shift()
+      this.deaths = 0
+      first.answer(MISSING)
+    } else if (first !== undefined && ++first.attempts > 1) {
       unanswered.shift()
       const code = /corrupt|fatal|error:/.test(reason) ? 'CORRUPT' : 'SYSTEM'
       first.answer({
@@ -241,7 +249,7 @@ export class BatchProcess {
       this.failAll(new AnnexfsError('SYSTEM', `git cat-file in ${this.gitDir} does not stay up: ${reason}`))
       return
     }
-    const wait = Math.min(BACK_OFF[1], BACK_OFF[0] * 2 ** Math.max(0, this.deaths - 1))
+    const wait = this.deaths === 0 ? 0 : Math.min(BACK_OFF[1], BACK_OFF[0] * 2 ** (this.deaths - 1))
     this.log.debug('git cat-file ended and is started again', { repository: this.gitDir, reason, wait })
     this.retry = setTimeout(() => {
       this.retry = undefined

@@ -46,11 +46,11 @@ export class GitObjects {
     return infoOf(await this.batch.ask('info', rev))
   }
 
-  /** As {@link info}, for many at once. */
+  /** As {@link info}, for many at once; what git cannot read is undefined too. */
   async infos(revs: readonly string[]): Promise<readonly (ObjectInfo | undefined)[]> {
     for (const rev of revs) checkRev(rev)
     const answers = await this.batch.askAll('info', revs)
-    return answers.map(infoOf)
+    return answers.map((answer) => (isUnreadable(answer) ? undefined : infoOf(answer)))
   }
 
   /**
@@ -150,16 +150,19 @@ function checkRev(rev: string): void {
   }
 }
 
+/** One object that git cannot read, as opposed to a git that does not work. */
+function isUnreadable(answer: Answer): boolean {
+  return answer.kind === 'error' && answer.error.code === 'CORRUPT'
+}
+
 function infoOf(answer: Answer): ObjectInfo | undefined {
   if (answer.kind === 'error') throw answer.error
   return answer.kind === 'missing' ? undefined : { sha: answer.sha, type: answer.type, size: answer.size }
 }
 
 function objectOf(answer: Answer, tolerant = false): GitObject | undefined {
-  if (answer.kind === 'error') {
-    if (tolerant && answer.error.code === 'CORRUPT') return undefined
-    throw answer.error
-  }
+  if (tolerant && isUnreadable(answer)) return undefined
+  if (answer.kind === 'error') throw answer.error
   if (answer.kind === 'missing') return undefined
   return { sha: answer.sha, type: answer.type, size: answer.size, bytes: answer.bytes }
 }

@@ -26,7 +26,7 @@ test('time stamps are compared as exact decimals', () => {
   assert.equal(order('-1.5s', '-1.4s'), -1)
   assert.equal(order('-2s', '-1.5s'), -1)
   assert.equal(order('99999999999999999999s', '5s'), 1)
-  for (const text of ['', 's', '1.', '.5', '1e5', '0x10', '1 s', '1.2.3', `${'1'.repeat(100)}`]) {
+  for (const text of ['', 's', '1.', '.5', '1e5', '0x10', '1 s', '1.2.3', '1'.repeat(100)]) {
     assert.equal(parseStamp(text), undefined, text)
   }
 })
@@ -88,14 +88,7 @@ test('field logs and single values', () => {
 
 test('metadata is folded in the order of time', () => {
   const log = '2s tag -foo +bar\n1s Author +!am9lIGJsb2dncw== tag +foo\n1s U-1:V +v5#t.txt\n'
-  assert.deepEqual(
-    [...metadata(log)].sort(),
-    [
-      ['U-1:v', ['v5#t.txt']],
-      ['author', ['joe bloggs']],
-      ['tag', ['bar']],
-    ].sort(),
-  )
+  assert.deepEqual(Object.fromEntries(metadata(log)), { 'U-1:v': ['v5#t.txt'], author: ['joe bloggs'], tag: ['bar'] })
 })
 
 test('settings of special remotes', () => {
@@ -174,9 +167,10 @@ test('goal 38: logs of a million lines are read in at most 2 s', { timeout: 60_0
   ]
   for (const [what, text] of logs) {
     for (const parse of [presentInfos, valuesByField, valuesByUuid]) {
-      const began = performance.now()
+      const began = process.cpuUsage()
       parse(text)
-      const took = performance.now() - began
+      // Of this process alone: other tests run beside it.
+      const took = process.cpuUsage(began).user / 1000
       assert.ok(took < 2000, `${parse.name} of ${what} took ${took.toFixed(0)} ms`)
     }
   }

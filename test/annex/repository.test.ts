@@ -54,7 +54,11 @@ async function compare(t: TestContext, world: AnnexWorld, repository: string, pa
   const ours = await files(tree)
   // Afterwards, because these make a repository out of a mere clone.
   const found = await world.run(repository, 'git', [
-    ...['annex', 'find', '--anything', '--branch', 'HEAD'],
+    'annex',
+    'find',
+    '--anything',
+    '--branch',
+    'HEAD',
     String.raw`--format=${'${file}\\000${key}\\000${bytesize}\\000'}`,
   ])
   const fields = found.toString('latin1').split('\0')
