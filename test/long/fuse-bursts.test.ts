@@ -40,7 +40,7 @@ test(
   'goal 13: 100 bursts of 150 readers leave memory and tail latency within 10 %',
   { timeout: 600_000 },
   async (t) => {
-    const file = { size: 0, text: 'x'.repeat(256 * 1024) }
+    const file = { size: 256 * 1024, fill: 120 }
     const names = [...Array.from({ length: 150 }, (_, n) => `/f${n}`), '/latency']
     const mount = await mountInChild(t, MEMORY, Object.fromEntries(names.map((name) => [name, file])))
     const burst = (bursts: number) => run('/usr/bin/python3', ['-c', BURSTS, mount.path, '150', String(bursts)])
