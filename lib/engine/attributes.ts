@@ -1,5 +1,6 @@
 import { keySpaceId, learnedSize } from './open-key.js'
 import { displayKey } from '../annex/key.js'
+import { shownUrl } from '../net/url.js'
 import { sourcesForKey } from '../sources/annex.js'
 import type { PieceStore } from '../cache/store.js'
 import { pieceLengthFor, type Bytes, type PieceSpace, type Slice } from '../space/space.js'
@@ -50,7 +51,7 @@ async function keyFacts(content: KeyContent, deps: Deps, store: PieceStore): Pro
   const sources = [
     ...(object === undefined ? [] : ['local object']),
     ...found.sources.map((source) => source.name),
-    ...found.torrents.map((torrent) => torrent.url),
+    ...found.torrents.map((torrent) => shownUrl(torrent.url)),
     ...found.unsupported.map((remote) => `${remote} (not supported yet)`),
   ].join('\n')
   for (const source of found.sources) source.close?.()
@@ -68,7 +69,7 @@ async function torrentFacts(content: TorrentContent, deps: Deps, store: PieceSto
   const metainfo = await torrent.load()
   const file = metainfo.files[content.file]
   const slice = { space: metainfo.space, offset: file?.offset ?? 0, length: file?.length ?? 0 }
-  const sources = ['swarm', ...(deps.webSeeds ? metainfo.webSeeds : [])].join('\n')
+  const sources = ['swarm', ...(deps.webSeeds ? metainfo.webSeeds.map((url) => shownUrl(url)) : [])].join('\n')
   return { infohash: torrent.infohash, size: slice.length, ...cachedOf(slice, deps, store), sources }
 }
 

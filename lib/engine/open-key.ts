@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { displayKey, escapeBytes, isStable, keyFile, keyHash, type Key } from '../annex/key.js'
 import { AnnexfsError, reasonOf, type Attempt } from '../errors.js'
+import { shownUrl } from '../net/url.js'
 import { sourcesForKey, type KeySources } from '../sources/annex.js'
 import type { Measured, Source } from '../sources/source.js'
 import { pieceLengthFor, type Bytes, type SpaceId } from '../space/space.js'
@@ -127,7 +128,7 @@ async function measure(content: KeyContent, deps: Deps, signal: AbortSignal): Pr
       const file = metainfo.files[torrent.file - 1]
       if (file !== undefined) return await remember({ size: file.length, validator: '', source: metainfo.infohash })
     } catch (error) {
-      attempts.push({ source: torrent.url, reason: reasonOf(error) })
+      attempts.push({ source: shownUrl(torrent.url), reason: reasonOf(error) })
     }
   }
   throw new AnnexfsError(
@@ -186,7 +187,7 @@ function torrents(content: KeyContent, size: Bytes, deps: Deps): (signal: AbortS
         const metainfo = await torrentAt(torrent.url, deps, signal)
         return await torrentRoute(metainfo, torrent.file - 1, size, deps)
       } catch (error) {
-        attempts.push({ source: torrent.url, reason: reasonOf(error) })
+        attempts.push({ source: shownUrl(torrent.url), reason: reasonOf(error) })
       }
     }
     throw new AnnexfsError(
