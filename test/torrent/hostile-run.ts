@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isAnnexfsError, reasonOf } from '../../lib/errors.js'
 import { parseMetainfo, type Metainfo } from '../../lib/torrent/metainfo.js'
+import { millisecondsOf } from './cost.js'
 
 /**
  * Reads the metainfo files given on the command line and prints a line of JSON for each: what came of it, and what it
@@ -16,18 +17,18 @@ export interface Outcome {
 
 for (const path of process.argv.slice(2)) {
   const memoryBefore = process.resourceUsage().maxRSS
-  const began = performance.now()
   let result: Outcome['result'] = 'refused'
   let detail = ''
-  try {
-    const problem = unsafe(parseMetainfo(readFileSync(path)))
-    result = problem === undefined ? 'safe' : 'unsafe'
-    detail = problem ?? ''
-  } catch (error) {
-    detail = reasonOf(error)
-    if (!isAnnexfsError(error)) result = 'unsafe'
-  }
-  const milliseconds = performance.now() - began
+  const milliseconds = millisecondsOf(() => {
+    try {
+      const problem = unsafe(parseMetainfo(readFileSync(path)))
+      result = problem === undefined ? 'safe' : 'unsafe'
+      detail = problem ?? ''
+    } catch (error) {
+      detail = reasonOf(error)
+      if (!isAnnexfsError(error)) result = 'unsafe'
+    }
+  })
   const mebibytes = (process.resourceUsage().maxRSS - memoryBefore) / 1024
   const outcome: Outcome = { path, result, detail: detail.slice(0, 200), milliseconds, mebibytes }
   process.stdout.write(`${JSON.stringify(outcome)}\n`)
