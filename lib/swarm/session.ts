@@ -76,7 +76,9 @@ export class Session {
   }
 
   want(index: number, urgency: Urgency): void {
-    this.picker.want(index, urgency)
+    // Another mount may have put it there; if it is damaged it comes back as `send`.
+    if (this.cached.has(index)) this.options.events.arrived(index, undefined)
+    else this.picker.want(index, urgency)
   }
 
   /** The piece was put into the store and could not be read from there: its bytes, or fetch it once more. */
@@ -84,7 +86,7 @@ export class Session {
     this.cached
       .read(index, 0, pieceSize(this.space, index))
       .then((bytes) => {
-        if (bytes === undefined) this.want(index, urgency)
+        if (bytes === undefined) this.picker.want(index, urgency)
         else this.options.events.arrived(index, bytes)
       })
       .catch((error: unknown) => this.options.events.failed(index, reasonOf(error)))
