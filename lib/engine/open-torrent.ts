@@ -40,7 +40,7 @@ export function torrentSlice(metainfo: Metainfo, index: number, deps: Deps): Spa
 }
 
 function torrentSources(metainfo: Metainfo, deps: Deps): SourceList {
-  const sources: Source[] = [deps.swarm.source(metainfo)]
+  const sources: Source[] = [deps.swarm.source(metainfo, metainfo.peers)]
   if (deps.webSeeds) {
     for (const baseUrl of metainfo.webSeeds) {
       sources.push(webSeedSource({ torrent: metainfo, baseUrl, client: deps.client, log: deps.log }))
