@@ -20,6 +20,9 @@ export interface ReadRequest {
   readonly answer: (result: number) => void
 }
 
+/** How long a reader whose deadline has passed may take to say what it was waiting for. */
+const LAST_WORDS: Milliseconds = 50
+
 /** Reads under a deadline: never short before end of file, never late into a buffer that was given back. */
 export class Reads {
   readonly #timeout: Milliseconds
@@ -78,6 +81,7 @@ export class Reads {
 
   #wait(request: ReadRequest, result: Promise<Uint8Array>, expected: Bytes, controller: AbortController): void {
     let answered = false
+    let over = false
     const answer = (count: number): void => {
       answered = true
       clearTimeout(timer)
@@ -86,15 +90,17 @@ export class Reads {
       this.#gauge.ended()
       request.answer(count)
     }
-    const timer = setTimeout(() => {
+    let timer = setTimeout(() => {
       const error = new AnnexfsError('TIMED_OUT', `no source gave the bytes within ${this.#timeout} ms`)
-      answer(this.#failed(request, error))
+      over = true
       controller.abort(error)
+      // The reader knows better what it was waiting for, and says so; if it is quick about it.
+      timer = setTimeout(() => answer(this.#failed(request, error)), LAST_WORDS)
     }, this.#timeout)
     controller.signal.addEventListener(
       'abort',
       () => {
-        if (!answered) answer(ERRNO.EIO)
+        if (!answered && !over) answer(ERRNO.EIO)
       },
       { once: true },
     )

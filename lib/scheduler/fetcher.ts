@@ -141,7 +141,17 @@ export class Fetcher {
       reason: `no answer for ${Math.round((Date.now() - carrier.lastProgress) / 100) / 10} s`,
     }))
     const attempts = [...flight.attempts, ...(this.#suppliers?.refused ?? []), ...this.#unusable, ...running]
-    return new AnnexfsError('TIMED_OUT', error.message, { attempts, cause: error.cause })
+    const tried = attempts.length > 0 ? attempts : this.#queued()
+    const listed = tried.map((one) => `${one.source}: ${one.reason}`).join('; ')
+    return new AnnexfsError('TIMED_OUT', listed === '' ? error.message : `${error.message} (${listed})`, {
+      attempts: tried,
+      cause: error.cause,
+    })
+  }
+
+  #queued(): Attempt[] {
+    if (this.#suppliers === undefined) return [{ source: 'looking for sources', reason: 'no answer yet' }]
+    return this.sourceNames.map((source) => ({ source, reason: 'busy with earlier reads that have no answer yet' }))
   }
 
   #abandon(flight: Flight<Carrier>): void {
