@@ -10,7 +10,8 @@ const given = process.argv.slice(2)
 const program = given.length === 0 ? ['demo.js'] : ['annexfs.js', 'mount', ...given]
 const child = spawn(process.execPath, [join(root, 'dist', 'cmd', program[0]), ...program.slice(1)], {
   stdio: 'inherit',
-  env: { UV_THREADPOOL_SIZE: '16', ...process.env },
+  // Threads of libfuse come and go: with an arena each, the allocator would keep three times the memory for them.
+  env: { UV_THREADPOOL_SIZE: '16', MALLOC_ARENA_MAX: '2', ...process.env },
 })
 
 // The terminal sends ^C to both of us: the child unmounts, and we wait for it.

@@ -64,7 +64,7 @@ export async function mountInChild(
   }
   const child = fork(fileURLToPath(new URL('./mount-child.js', import.meta.url)), [JSON.stringify(start)], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    env: { ...process.env, UV_THREADPOOL_SIZE: '16', ...options.env },
+    env: { ...process.env, UV_THREADPOOL_SIZE: '16', MALLOC_ARENA_MAX: '2', ...options.env },
   })
   let logged = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
