@@ -42,7 +42,7 @@ print(*[value * 1e6 for value in best])
 `
 
 test(
-  'goal 13: 100 bursts of 150 readers leave memory and tail latency within 10 %',
+  'each thread of libfuse that a burst of readers brings leaves bounded memory and latency behind',
   { timeout: 900_000 },
   async (t) => {
     const file = { size: 256 * 1024, fill: 120 }
