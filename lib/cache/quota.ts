@@ -46,6 +46,8 @@ export class Quota {
   #client: ClientFile
   #lockFile: number | undefined
   #outstanding: Bytes = 0
+  /** Reserved by those who are writing just now; part of it may be on disk already. */
+  #inFlight: Bytes = 0
   /** What those who are in {@link reserve} now want together. */
   #wanted: Bytes = 0
   #refill: Promise<boolean> | undefined
@@ -75,6 +77,7 @@ export class Quota {
         if (!(await this.#refilled(bytes))) return false
       }
       this.#outstanding -= bytes
+      this.#inFlight += bytes
       return true
     } finally {
       this.#wanted -= bytes
@@ -98,8 +101,14 @@ export class Quota {
     }
   }
 
+  /** What was reserved has been written, or has failed half-way: from now on the disk tells what it takes. */
+  written(bytes: Bytes): void {
+    this.#inFlight -= bytes
+  }
+
   /** Gives back what was reserved and not used. */
   giveBack(bytes: Bytes): void {
+    this.#inFlight -= bytes
     this.#outstanding += bytes
   }
 
@@ -107,12 +116,25 @@ export class Quota {
   async makeRoom(bytes: Bytes): Promise<boolean> {
     const waiting = this.#refill
     if (waiting !== undefined) return waiting
-    this.#refill = this.#locked(async () => this.#evict(Math.max(bytes, this.#slab), await this.#client.others()))
+    this.#refill = this.#locked(async () => this.#freeOnDisk(bytes))
     try {
       return await this.#refill
     } finally {
       this.#refill = undefined
     }
+  }
+
+  async #freeOnDisk(bytes: Bytes): Promise<boolean> {
+    const { root } = this.#options
+    const others = await this.#client.others()
+    // What the failed write left behind is freed too, and must not be taken for room that was made.
+    const need = Math.max(bytes, this.#slab) + bytes
+    const before = await allocatedBytes(root)
+    for (let round = 0, freed = 0; round < MOST_ROUNDS && freed < need; round++) {
+      if (!(await this.#evict(need - freed, others))) return freed > bytes
+      freed = before - (await allocatedBytes(root))
+    }
+    return true
   }
 
   /** The folder was replaced: nothing of what was granted counts any more. */
@@ -134,7 +156,7 @@ export class Quota {
 
   /** Writes down what is left of the grant; cheap, and nothing when unchanged. */
   settle(): void {
-    this.#client.lower(this.#outstanding)
+    this.#client.lower(this.#outstanding + this.#inFlight)
   }
 
   /** From now on nothing new is granted, and nobody waits for the lock any longer. */
@@ -176,7 +198,7 @@ export class Quota {
           return false
         }
       }
-      this.#client.write(this.#outstanding + slab)
+      this.#client.write(this.#outstanding + this.#inFlight + slab)
       writeNumber(lock, used + slab)
       this.#outstanding += slab
       return true
@@ -184,7 +206,7 @@ export class Quota {
   }
 
   async #measure(others: Bytes): Promise<Bytes> {
-    return (await allocatedBytes(this.#options.root)) + others + this.#outstanding
+    return (await allocatedBytes(this.#options.root)) + others + this.#outstanding + this.#inFlight
   }
 
   async #evict(need: Bytes, inFlight: Bytes): Promise<boolean> {

@@ -166,6 +166,7 @@ export class ResidentSpace implements Resident {
     if (this.#condemned) return false
     const room = roomOf(this.geometry, index) + this.#indexRoom(index)
     let reserved = 0
+    let begun = false
     try {
       if (await this.#keeps(index, bytes, assurance)) return true
       const isNew = this.host.files(this, 'read') === undefined
@@ -181,20 +182,21 @@ export class ResidentSpace implements Resident {
           if (files === undefined) return
           const old = files.recordOf(index)
           if (old !== undefined) files.forget(index, old.stamp)
-          reserved = 0
+          begun = true
           await files.write(index, bytes, assurance, Date.now())
         } finally {
           unpin()
         }
       })
-      if (reserved > 0) return false
+      if (!begun) return false
       this.#presence.set(index, stateOf(assurance))
       return true
     } catch (error) {
       await this.#storeFailed(error, room)
       return false
     } finally {
-      if (reserved > 0) quota.giveBack(reserved)
+      if (begun) quota.written(reserved)
+      else if (reserved > 0) quota.giveBack(reserved)
     }
   }
 
