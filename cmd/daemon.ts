@@ -24,6 +24,8 @@ export async function startDaemon(argv: readonly string[], mountpoint: string): 
   const child = spawn(process.execPath, [entry(), 'mount', ...own], {
     detached: true,
     stdio: ['ignore', log, log, 'ipc'],
+    // Threads of libfuse come and go; an arena of malloc for each would stay (native-notes.md).
+    env: { MALLOC_ARENA_MAX: '2', ...process.env },
   })
   closeSync(log)
   const code = await new Promise<number>((resolve) => {

@@ -228,7 +228,7 @@ function onlyVersion(sources: readonly Source[], learned: Learned): readonly Sou
 function unusable(found: KeySources): Attempt[] {
   const unsupported = found.unsupported.map((source) => ({
     source,
-    reason: 'may have it, but this kind of remote is not supported yet',
+    reason: 'may have it, but is of a kind not supported yet, or not enabled in this repository',
   }))
   const elsewhere = found.elsewhere.map((source) => ({
     source,
