@@ -1,4 +1,4 @@
-import { AnnexfsError, reasonOf } from '../errors.js'
+import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import type { Content } from '../engine/content.js'
 import type { OpenFile, Volume } from '../engine/volume.js'
 import type { Log } from '../log/log.js'
@@ -261,7 +261,9 @@ export class Operations {
 
   #refuse(refuse: (errno: number) => void, path: string, error: unknown): void {
     const errno = errnoOf(error)
-    if (errno !== ERRNO.ENOENT) this.#log.warn(`cannot serve ${path}`, { reason: reasonOf(error) })
+    // Who gave up, or unmounted, knows.
+    const expected = errno === ERRNO.ENOENT || isAnnexfsError(error, 'ABORTED')
+    if (!expected) this.#log.warn(`cannot serve ${path}`, { reason: reasonOf(error) })
     refuse(errno)
   }
 }
