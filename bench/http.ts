@@ -24,8 +24,17 @@ export async function webSetting(
     settings: 'a key with SHA-256 and a URL, --allow-address 127.0.0.0/8, all else as it comes',
     file: FILE,
     command: ({ mountpoint, cache }) => [
-      ...[process.execPath, ANNEXFS, 'mount', repository, mountpoint, '--cache-dir', cache],
-      ...['--allow-address', '127.0.0.0/8', '--log-level', 'warn'],
+      process.execPath,
+      ANNEXFS,
+      'mount',
+      repository,
+      mountpoint,
+      '--cache-dir',
+      cache,
+      '--allow-address',
+      '127.0.0.0/8',
+      '--log-level',
+      'warn',
     ],
   }
   const rclone: Contestant = {
@@ -33,11 +42,22 @@ export async function webSetting(
     settings: RCLONE_SETTINGS,
     file: FILE,
     command: ({ mountpoint, cache, home }) => [
-      ...['rclone', 'mount', ':http:', mountpoint, '--http-url', server.url, '--vfs-cache-mode', 'full', '--read-only'],
-      ...['--cache-dir', cache, '--config', join(home, 'rclone.conf')],
+      'rclone',
+      'mount',
+      ':http:',
+      mountpoint,
+      '--http-url',
+      server.url,
+      '--vfs-cache-mode',
+      'full',
+      '--read-only',
+      '--cache-dir',
+      cache,
+      '--config',
+      join(home, 'rclone.conf'),
     ],
   }
-  return { contestants: installed('rclone') ? [annexfs, rclone] : [annexfs], source: file, sent: server.sent }
+  return { contestants: installed('rclone') ? [annexfs, rclone] : [annexfs], source: file, sent: () => server.sent() }
 }
 
 /** Made by git-annex: the file is known by its key, and only the web has it. */

@@ -74,7 +74,15 @@ async function makeContestants(
     settings: 'all as it comes',
     file: '',
     command: ({ mountpoint, cache }) => [
-      ...[process.execPath, ANNEXFS, 'mount', repository, mountpoint, '--cache-dir', cache, '--log-level', 'warn'],
+      process.execPath,
+      ANNEXFS,
+      'mount',
+      repository,
+      mountpoint,
+      '--cache-dir',
+      cache,
+      '--log-level',
+      'warn',
     ],
   }
   if (!installed('rclone')) return [annexfs]
@@ -84,8 +92,17 @@ async function makeContestants(
     settings: `${RCLONE_SETTINGS}; of a local folder with as many files`,
     file: '',
     command: ({ mountpoint, cache, home }) => [
-      ...['rclone', 'mount', folder, mountpoint, '--vfs-cache-mode', 'full', '--read-only'],
-      ...['--cache-dir', cache, '--config', join(home, 'rclone.conf')],
+      'rclone',
+      'mount',
+      folder,
+      mountpoint,
+      '--vfs-cache-mode',
+      'full',
+      '--read-only',
+      '--cache-dir',
+      cache,
+      '--config',
+      join(home, 'rclone.conf'),
     ],
   }
   return [annexfs, rclone]

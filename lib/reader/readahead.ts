@@ -14,10 +14,11 @@ export interface Pattern {
 export const UNREAD: Pattern = { next: 0, window: 0, streak: 0, consumed: 0 }
 
 /**
- * The kernel sends the parts of one readahead in parallel, so that they arrive out of order: a read that starts this
- * near to the expected place is still sequential.
+ * The kernel sends the parts of one readahead in parallel, and begins the next one (1 MiB each, see lib/fuse) before it
+ * has the last, so that they arrive out of order: a read that starts this near to the expected place is still
+ * sequential.
  */
-const REORDERED: Bytes = 1024 * 1024
+const REORDERED: Bytes = 4 * 1024 * 1024
 /** The first read of a file says little, the second in a row says more: only then is anything fetched ahead. */
 const SEQUENTIAL_FROM = 2
 /** The window is this many times what was read in a row: it grows fast, and what it may waste is bounded by use. */
