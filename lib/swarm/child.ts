@@ -19,7 +19,7 @@ const INHERITED = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR', 'LANG
 export interface ChildEvents {
   message(message: ToParent): void
   /** It has ended, whoever ended it. Called once. */
-  ended(reason: string): void
+  ended(reason: string, code: number | null): void
 }
 
 /** One life of the swarm's process. */
@@ -55,12 +55,13 @@ export class Child {
     })
     this.#exited = new Promise((resolve) => {
       this.#process.on('error', (error) => {
-        this.#end(error.message)
+        this.#end(error.message, null)
         resolve()
       })
       this.#process.on('close', (code, signal) => {
         const words = this.#lastWords.trim().split('\n').at(-1) ?? ''
-        this.#end(`${signal === null ? `exit code ${code}` : `killed by ${signal}`}${words === '' ? '' : `: ${words}`}`)
+        const how = signal === null ? `exit code ${code}` : `killed by ${signal}`
+        this.#end(words === '' ? how : `${how}: ${words}`, code)
         resolve()
       })
     })
@@ -100,10 +101,10 @@ export class Child {
     this.send({ type: 'ping' })
   }
 
-  #end(reason: string): void {
+  #end(reason: string, code: number | null): void {
     if (this.#over) return
     this.#over = true
     clearInterval(this.#pings)
-    this.events.ended(reason)
+    this.events.ended(reason, code)
   }
 }

@@ -1,7 +1,7 @@
 import WebTorrent, { type SwarmTorrent } from 'webtorrent'
 import type { Wire } from 'bittorrent-protocol'
 import type { PieceStore } from '../cache/store.js'
-import { reasonOf } from '../errors.js'
+import { reasonOf, systemCode } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Bytes } from '../space/space.js'
 import type { AllowedAddresses } from './announce.js'
@@ -9,9 +9,10 @@ import { Announcer } from './announcer.js'
 import { AssemblyMemory } from './assembly-memory.js'
 import { Blame } from './blame.js'
 import { plainAddress } from './link.js'
-import type { ProcessOptions, ProcessStatus, ToParent, TorrentMessage } from './messages.js'
+import { PORT_TAKEN, type ProcessOptions, type ProcessStatus, type ToParent, type TorrentMessage } from './messages.js'
 import { LONGEST_METADATA } from './longest-metadata.js'
 import { exchangeMetadata, type MetadataMemory } from './metadata-exchange.js'
+import { guardLocalDiscovery } from './discovery-guard.js'
 import { Encryption } from './encryption.js'
 import { joinAddress, ordinaryPeer, splitAddress } from './peer-address.js'
 import { guardPackets } from './packet-guard.js'
@@ -125,6 +126,7 @@ export class Host {
         },
         failed: (index, reason) => send({ type: 'failed', infohash: torrent.infohash, index, reason }),
         ban: (address) => this.#ban(address),
+        broken: (error) => this.#fatal(error),
       },
     })
     this.#sessions.set(torrent.infohash, session)
@@ -272,14 +274,12 @@ export class Host {
       if (torrent._numConns >= MOST_A_TORRENT) peer.destroy(new Error('too many connections'))
       else incoming(peer)
     }
-    if (forPrivate) {
+    const discover = torrent._startDiscovery.bind(torrent)
+    torrent._startDiscovery = () => {
       // BEP 27; webtorrent leaves out DHT and PEX by itself, and forgets LSD.
-      const discover = torrent._startDiscovery.bind(torrent)
-      torrent._startDiscovery = () => {
-        this.#client.lsd = false
-        discover()
-        this.#client.lsd = this.host.options.lsd
-      }
+      this.#client.lsd = this.host.options.lsd && !forPrivate
+      discover()
+      guardLocalDiscovery(torrent, this.host.log)
     }
     torrent._drain = () => {
       if (this.#connections() < this.host.options.maxConnections) drain()
@@ -338,6 +338,6 @@ export class Host {
 
   #fatal(error: unknown): void {
     this.host.log.error('the swarm cannot go on', { reason: reasonOf(error) })
-    setTimeout(() => process.exit(1), 50)
+    setTimeout(() => process.exit(systemCode(error) === 'EADDRINUSE' ? PORT_TAKEN : 1), 50)
   }
 }

@@ -21,6 +21,9 @@ export interface ProcessOptions {
   readonly banned: readonly string[]
 }
 
+/** The exit code of the process when it cannot listen on the port that it was told. */
+export const PORT_TAKEN = 98
+
 export interface TorrentMessage {
   readonly infohash: string
   readonly length: Bytes

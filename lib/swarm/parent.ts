@@ -11,7 +11,7 @@ import type { Metainfo } from '../torrent/torrent.js'
 import type { VerifiedPiece } from '../verify/piece.js'
 import { AllowedHosts } from './allowed.js'
 import { Child } from './child.js'
-import type { ProcessStatus, ToParent, TorrentMessage } from './messages.js'
+import { PORT_TAKEN, type ProcessStatus, type ToParent, type TorrentMessage } from './messages.js'
 import { LONGEST_METADATA } from './longest-metadata.js'
 import { splitAddress } from './peer-address.js'
 import type { SwarmOptions, SwarmStatus } from './swarm.js'
@@ -64,6 +64,7 @@ export class SwarmProcess implements PieceSwarm {
   #port: number | undefined
   #ids = 0
   #closed = false
+  #anyPort = false
   #ownStore: Promise<PieceStore> | undefined
 
   constructor(
@@ -195,7 +196,7 @@ export class SwarmProcess implements PieceSwarm {
     const child: Child = new Child(
       {
         message: (message) => this.#heard(child, message),
-        ended: (reason) => this.#ended(child, reason),
+        ended: (reason, code) => this.#ended(child, reason, code),
       },
       this.log,
     )
@@ -207,7 +208,7 @@ export class SwarmProcess implements PieceSwarm {
       options: {
         cache,
         peers,
-        port,
+        port: this.#anyPort ? 0 : port,
         uploadLimit,
         downloadLimit,
         maxConnections,
@@ -225,11 +226,15 @@ export class SwarmProcess implements PieceSwarm {
     return child
   }
 
-  #ended(child: Child, reason: string): void {
+  #ended(child: Child, reason: string, code: number | null): void {
     if (this.#child !== child) return
     this.#child = undefined
     this.#port = undefined
     if (this.#closed) return
+    if (code === PORT_TAKEN) {
+      this.log.warn('the port for peers is taken; another is used', { port: this.options.port })
+      this.#anyPort = true
+    }
     if (Date.now() - this.#startedAt > HEALTHY_AFTER) this.#failures = 0
     const pause = Math.min(MOST_BACK_OFF, FIRST_BACK_OFF * 2 ** Math.min(20, this.#failures))
     this.#failures += 1

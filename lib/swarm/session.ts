@@ -35,6 +35,8 @@ export interface SessionEvents {
   arrived(index: number, bytes: Uint8Array | undefined): void
   failed(index: number, reason: string): void
   ban(address: string): void
+  /** webtorrent has given the torrent up, which it should not. */
+  broken(error: unknown): void
 }
 
 const SHA1_LENGTH = 20
@@ -155,7 +157,8 @@ export class Session {
       uploads: options.serves ? UPLOAD_SLOTS : 0,
       alwaysChokeSeeders: true,
     })
-    torrent.on('error', () => undefined)
+    torrent.on('error', (error: unknown) => options.events.broken(error))
+    // Of webtorrent's own trackers and pieces, neither of which is used.
     torrent.on('warning', () => undefined)
     torrent.on('metadata', () => {
       // One value instead of an object for each missing piece; nothing of ours uses them.

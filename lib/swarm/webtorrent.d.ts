@@ -32,6 +32,8 @@ declare module 'webtorrent' {
 
   export interface SwarmTorrent extends EventEmitter {
     readonly infoHash: string
+    readonly discovery:
+      (EventEmitter & { readonly lsd: (EventEmitter & { readonly server: EventEmitter }) | null }) | null
     readonly destroyed: boolean
     readonly ready: boolean
     readonly wires: readonly Wire[]

@@ -12,7 +12,7 @@ test('reads 1 GiB from one libtorrent seeder with bounded memory', async (t) => 
   const torrent = await makeTorrent(t, { length: 1024 * MIB, pieceLength: MIB, folder })
   const seeder = await startLibtorrent(t, { host: '127.0.0.111', torrent, seed: true })
   const cache = { folder: `${folder}/cache`, limitBytes: 1280 * MIB, minFreeBytes: 0 }
-  const swarm = await openSwarm(t, { peers: [seeder.address], cache })
+  const swarm = openSwarm(t, { peers: [seeder.address], cache })
   const holding = await holdingOf(swarm, torrent.metainfo)
   const began = performance.now()
   await readPiece(holding, 700)
@@ -37,7 +37,7 @@ test('goal 30: while the cache evicts what it offered, a leecher gets right byte
   const seeder = await startLibtorrent(t, { host: '127.0.0.112', torrent, seed: true })
   const folder = mkdtempSync('/dev/shm/annexfs-test-')
   t.after(() => rmSync(folder, { recursive: true, force: true }))
-  const swarm = await openSwarm(t, {
+  const swarm = openSwarm(t, {
     peers: [seeder.address],
     cache: { folder: `${folder}/cache`, limitBytes: 6 * MIB, minFreeBytes: 0 },
   })

@@ -31,7 +31,7 @@ async function inNamespace(t: TestContext, name: string): Promise<boolean> {
 test('finds a peer by the DHT', async (t) => {
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.101', torrent, seed: true, dht: true })
-  const swarm = await openSwarm(t, { dht: true, dhtBootstrap: [seeder.address], stallTimeout: 40_000 })
+  const swarm = openSwarm(t, { dht: true, dhtBootstrap: [seeder.address], stallTimeout: 40_000 })
   const bytes = await readPiece(await holdingOf(swarm, torrent.metainfo), 3, 40_000)
   assert.ok(torrent.content.subarray(3 * PIECE, 4 * PIECE).equals(bytes))
 })
@@ -40,10 +40,31 @@ test('finds a peer of the same network by local discovery', async (t) => {
   if (await inNamespace(t, 'finds a peer of the same network by local discovery')) return
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.1', torrent, seed: true, lsd: true })
-  const swarm = await openSwarm(t, { lsd: true, stallTimeout: 60_000 })
+  const swarm = openSwarm(t, { lsd: true, stallTimeout: 60_000 })
   const bytes = await readPiece(await holdingOf(swarm, torrent.metainfo), 3, 60_000)
   assert.ok(torrent.content.subarray(3 * PIECE, 4 * PIECE).equals(bytes))
   assert.ok((await seeder.status()).uploaded > 0)
+})
+
+test('local discovery without a multicast route, or with rubbish on it, ends nothing', async (t) => {
+  if (await inNamespace(t, 'local discovery without a multicast route, or with rubbish on it, ends nothing')) return
+  const { createSocket } = await import('node:dgram')
+  const { execFileSync } = await import('node:child_process')
+  execFileSync('ip', ['route', 'del', '224.0.0.0/4'])
+  const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
+  const seeder = await startLibtorrent(t, { host: '127.0.0.107', torrent, seed: true })
+  const swarm = openSwarm(t, { peers: [seeder.address], lsd: true })
+  const holding = await holdingOf(swarm, torrent.metainfo)
+  await readPiece(holding, 0)
+  const { pid } = await swarm.status()
+  const socket = createSocket('udp4')
+  t.after(() => socket.close())
+  for (const rubbish of ['', 'x', 'BT-SEARCH * HTTP/1.1', 'BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\n']) {
+    socket.send(rubbish, 6771, '127.0.0.1')
+  }
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  await readPiece(holding, 1)
+  assert.equal((await swarm.status()).pid, pid)
 })
 
 for (const isPrivate of [false, true]) {
@@ -61,7 +82,7 @@ for (const isPrivate of [false, true]) {
         wire.send(MESSAGE.extended, extended(Number(number ?? 3), { added, 'added.f': Buffer.from([0]) }))
       }
     })
-    const swarm = await openSwarm(t, { peers: [gossip.address], pex: true, stallTimeout: 4000 })
+    const swarm = openSwarm(t, { peers: [gossip.address], pex: true, stallTimeout: 4000 })
     const piece = readPiece(await holdingOf(swarm, torrent.metainfo), 3)
     if (isPrivate) await assert.rejects(piece)
     else assert.ok(torrent.content.subarray(3 * PIECE, 4 * PIECE).equals(await piece))
@@ -80,7 +101,7 @@ test('a private torrent is told to neither the DHT nor the local network', async
   node.on('message', (message) => queries.push(message))
   await new Promise<void>((resolve) => node.bind(0, '127.0.0.105', resolve))
   t.after(() => node.close())
-  const swarm = await openSwarm(t, { dht: true, dhtBootstrap: [`127.0.0.105:${node.address().port}`], lsd: true })
+  const swarm = openSwarm(t, { dht: true, dhtBootstrap: [`127.0.0.105:${node.address().port}`], lsd: true })
   void readPiece(await holdingOf(swarm, torrent.metainfo), 0, 5000).catch(() => undefined)
   void readPiece(await holdingOf(swarm, open.metainfo), 0, 5000).catch(() => undefined)
   await until('the open one is announced', () => heard.some((text) => text.includes(open.metainfo.infohash)))

@@ -10,9 +10,11 @@ const KIB = 1024
 
 test('goal 30: one corrupting peer of three is banned after at most 3 bad pieces, and the file completes', async (t) => {
   const torrent = await makeTorrent(t, { length: 64 * MIB, pieceLength: 64 * KIB })
+  // So that there is something left to do for the third while it is found out.
+  const settings = { upload_rate_limit: 8 * MIB }
   const honest = [
-    await startLibtorrent(t, { host: '127.0.0.51', torrent, seed: true }),
-    await startLibtorrent(t, { host: '127.0.0.52', torrent, seed: true }),
+    await startLibtorrent(t, { host: '127.0.0.51', torrent, seed: true, settings }),
+    await startLibtorrent(t, { host: '127.0.0.52', torrent, seed: true, settings }),
   ]
   const given = new Set<number>()
   const liar = await startRawPeer(t, '127.0.0.53', torrent.metainfo.infohash, (wire) =>
@@ -23,7 +25,7 @@ test('goal 30: one corrupting peer of three is banned after at most 3 bad pieces
       return bytes
     }),
   )
-  const swarm = await openSwarm(t, { peers: [liar.address, ...honest.map((peer) => peer.address)] })
+  const swarm = openSwarm(t, { peers: [liar.address, ...honest.map((peer) => peer.address)] })
   const holding = await holdingOf(swarm, torrent.metainfo)
   const got: Uint8Array[] = []
   await readAll(holding, 1024, (_, bytes) => got.push(bytes))
@@ -42,7 +44,7 @@ test('a lone corrupting peer gives an error, not wrong bytes', async (t) => {
   const liar = await startRawPeer(t, '127.0.0.54', torrent.metainfo.infohash, (wire) =>
     seedRaw(wire, 16, (_, __, length) => Buffer.alloc(length, 1)),
   )
-  const swarm = await openSwarm(t, { peers: [liar.address], stallTimeout: 2000 })
+  const swarm = openSwarm(t, { peers: [liar.address], stallTimeout: 2000 })
   const holding = await holdingOf(swarm, torrent.metainfo)
   await assert.rejects(readPiece(holding, 3), (error) => isAnnexfsError(error, 'UNAVAILABLE'))
   assert.deepEqual((await swarm.status()).banned, ['127.0.0.54'])
@@ -89,7 +91,7 @@ for (const [name, bomb] of Object.entries(BOMBS)) {
   test(`goal 31: a peer that sends ${name} is dropped within 1 s, for at most 16 MiB`, async (t) => {
     const torrent = await makeTorrent(t, { length: 4 * MIB, pieceLength: 64 * KIB })
     const seeder = await startLibtorrent(t, { host: '127.0.0.55', torrent, seed: true })
-    const swarm = await openSwarm(t, { peers: [seeder.address] })
+    const swarm = openSwarm(t, { peers: [seeder.address] })
     const holding = await holdingOf(swarm, torrent.metainfo)
     await readPiece(holding, 0)
     const before = await swarm.status()
@@ -135,7 +137,7 @@ test('metadata that does not have the hash is not taken', async (t) => {
       wire.send(MESSAGE.extended, extended(1, Buffer.concat([header, wrong])))
     }
   })
-  const swarm = await openSwarm(t, { peers: [liar.address] })
+  const swarm = openSwarm(t, { peers: [liar.address] })
   const magnet = {
     infohash: torrent.metainfo.infohash,
     displayName: undefined,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { createServer, type AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { openPieceStore } from '../../lib/cache/open.js'
@@ -8,27 +9,27 @@ import { silentLog } from '../../lib/log/log.js'
 import { makeTorrent, startLibtorrent, until } from '../support/peers.js'
 import { connectRaw, MESSAGE, numbers } from '../support/raw-peer.js'
 import { temporaryFolder } from '../support/temp.js'
-import { holdingOf, isRunning, MIB, openSwarm, readAll, readPiece } from './open-swarm.js'
+import { holdingOf, isRunning, MIB, newCacheFolder, openSwarm, readAll, readPiece } from './open-swarm.js'
 
 const KIB = 1024
 const PIECE = 64 * KIB
 
 test('starts no process before something is read', async (t) => {
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
-  const swarm = await openSwarm(t)
+  const swarm = openSwarm(t)
   await holdingOf(swarm, torrent.metainfo)
   assert.equal((await swarm.status()).running, false)
 })
 
 test('a reader that gives up gets its own error at once, and the others still get the piece', async (t) => {
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
-  const swarm = await openSwarm(t, { peers: ['127.0.0.81:9'] })
+  const swarm = openSwarm(t, { peers: ['127.0.0.81:9'] })
   const holding = await holdingOf(swarm, torrent.metainfo)
   const began = Date.now()
   await assert.rejects(readPiece(holding, 1, 300), (error) => isAnnexfsError(error, 'TIMED_OUT'))
   assert.ok(Date.now() - began < 2000)
   const seeder = await startLibtorrent(t, { host: '127.0.0.82', torrent, seed: true })
-  const other = await openSwarm(t, { peers: [seeder.address] })
+  const other = openSwarm(t, { peers: [seeder.address] })
   const second = await holdingOf(other, torrent.metainfo)
   const patient = readPiece(second, 1)
   const gone = new AbortController()
@@ -40,7 +41,7 @@ test('a reader that gives up gets its own error at once, and the others still ge
 
 test('a piece that no peer gives is unavailable after the stall timeout', async (t) => {
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
-  const swarm = await openSwarm(t, { stallTimeout: 1000 })
+  const swarm = openSwarm(t, { stallTimeout: 1000 })
   const holding = await holdingOf(swarm, torrent.metainfo)
   await assert.rejects(
     readPiece(holding, 0),
@@ -51,7 +52,7 @@ test('a piece that no peer gives is unavailable after the stall timeout', async 
 test('reads fail over when the process is killed, and it comes back', async (t) => {
   const torrent = await makeTorrent(t, { length: 8 * MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.83', torrent, seed: true })
-  const swarm = await openSwarm(t, { peers: [seeder.address] })
+  const swarm = openSwarm(t, { peers: [seeder.address] })
   const holding = await holdingOf(swarm, torrent.metainfo)
   let kills = 0
   let failures = 0
@@ -76,10 +77,28 @@ test('reads fail over when the process is killed, and it comes back', async (t) 
   assert.ok(torrent.content.subarray(0, PIECE).equals(await readPiece(holding, 0)))
 })
 
+test('a port that is taken is not the end: another is used', async (t) => {
+  const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
+  const seeder = await startLibtorrent(t, { host: '127.0.0.95', torrent, seed: true })
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, resolve))
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const swarm = openSwarm(t, { peers: [seeder.address], port })
+  const holding = await holdingOf(swarm, torrent.metainfo)
+  let bytes: Uint8Array | undefined
+  await until('a read succeeds', async () => {
+    bytes = await readPiece(holding, 2).catch(() => undefined)
+    return bytes !== undefined
+  })
+  assert.ok(torrent.content.subarray(2 * PIECE, 3 * PIECE).equals(bytes ?? Buffer.alloc(0)))
+  assert.notEqual((await swarm.status()).port, port)
+})
+
 test('a torrent that is idle closes its connections, and comes back when it is read', async (t) => {
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.84', torrent, seed: true })
-  const swarm = await openSwarm(t, { peers: [seeder.address], idleTimeout: 1000 })
+  const swarm = openSwarm(t, { peers: [seeder.address], idleTimeout: 1000 })
   const holding = await holdingOf(swarm, torrent.metainfo)
   await readPiece(holding, 0)
   assert.equal((await swarm.status()).torrents.length, 1)
@@ -110,7 +129,7 @@ test('the process ends within a second of its parent', async (t) => {
 test('what was fetched is served to others, with the right bytes', async (t) => {
   const torrent = await makeTorrent(t, { length: 4 * MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.85', torrent, seed: true })
-  const swarm = await openSwarm(t, { peers: [seeder.address] })
+  const swarm = openSwarm(t, { peers: [seeder.address] })
   const holding = await holdingOf(swarm, torrent.metainfo)
   await readAll(holding, 32, () => undefined)
   await seeder.stop()
@@ -129,7 +148,7 @@ for (const [name, options] of [
   test(`with ${name} nothing is offered or served, and reading still works`, async (t) => {
     const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
     const seeder = await startLibtorrent(t, { host: '127.0.0.87', torrent, seed: true })
-    const swarm = await openSwarm(t, { peers: [seeder.address], ...options })
+    const swarm = openSwarm(t, { peers: [seeder.address], ...options })
     const holding = await holdingOf(swarm, torrent.metainfo)
     await readAll(holding, 16, () => undefined)
     const { port = 0 } = await swarm.status()
@@ -145,7 +164,7 @@ for (const [name, options] of [
 test('the upload limit holds', async (t) => {
   const torrent = await makeTorrent(t, { length: 2 * MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.89', torrent, seed: true })
-  const swarm = await openSwarm(t, { peers: [seeder.address], uploadLimit: 256 * KIB })
+  const swarm = openSwarm(t, { peers: [seeder.address], uploadLimit: 256 * KIB })
   await readAll(await holdingOf(swarm, torrent.metainfo), 32, () => undefined)
   await seeder.stop()
   const { port = 0 } = await swarm.status()
@@ -158,13 +177,13 @@ test('the upload limit holds', async (t) => {
 
 test('pieces that are in the cache are offered without being fetched', async (t) => {
   const torrent = await makeTorrent(t, { length: 2 * MIB, pieceLength: PIECE })
-  const folder = await temporaryFolder(t)
+  const folder = newCacheFolder()
   const cache = { folder, limitBytes: 64 * MIB, minFreeBytes: 0 }
   const seeder = await startLibtorrent(t, { host: '127.0.0.91', torrent, seed: true })
-  const first = await openSwarm(t, { peers: [seeder.address], cache })
+  const first = openSwarm(t, { peers: [seeder.address], cache })
   await readAll(await holdingOf(first, torrent.metainfo), 31, () => undefined)
   await first.close()
-  const second = await openSwarm(t, { peers: [seeder.address], cache })
+  const second = openSwarm(t, { peers: [seeder.address], cache })
   await readPiece(await holdingOf(second, torrent.metainfo), 31)
   assert.equal((await second.status()).downloaded, PIECE)
   await seeder.stop()
@@ -175,10 +194,10 @@ test('pieces that are in the cache are offered without being fetched', async (t)
 
 test('goal 30: a piece that the cache has evicted is never answered with other bytes, and nobody is banned for it', async (t) => {
   const torrent = await makeTorrent(t, { length: 2 * MIB, pieceLength: PIECE })
-  const folder = await temporaryFolder(t)
+  const folder = newCacheFolder()
   const cache = { folder, limitBytes: 64 * MIB, minFreeBytes: 0 }
   const seeder = await startLibtorrent(t, { host: '127.0.0.93', torrent, seed: true })
-  const swarm = await openSwarm(t, { peers: [seeder.address], cache })
+  const swarm = openSwarm(t, { peers: [seeder.address], cache })
   const holding = await holdingOf(swarm, torrent.metainfo)
   await readAll(holding, 32, () => undefined)
   const { port = 0, pid } = await swarm.status()

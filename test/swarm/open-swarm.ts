@@ -1,24 +1,25 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { textLog, type Log } from '../../lib/log/log.js'
 import type { Holding } from '../../lib/sources/source.js'
 import { startSwarm, type Swarm, type SwarmOptions } from '../../lib/swarm/swarm.js'
 import type { Metainfo } from '../../lib/torrent/metainfo.js'
-import { temporaryFolder } from '../support/temp.js'
 
 export const MIB = 1024 * 1024
 
 /** A swarm that speaks to the named peers alone, with a cache of its own; closed with the test. */
-export async function openSwarm(
+export function openSwarm(
   t: Pick<TestContext, 'after'>,
   options: Partial<SwarmOptions> = {},
   lines: string[] = [],
-): Promise<Swarm> {
-  const folder = options.cache?.folder ?? (await temporaryFolder(t))
+): Swarm {
+  const cache = options.cache ?? { folder: newCacheFolder(), limitBytes: 512 * MIB, minFreeBytes: 0 }
   const log: Log = textLog('debug', (line) => lines.push(line))
   const swarm = startSwarm(
     {
-      cache: { folder, limitBytes: 512 * MIB, minFreeBytes: 0 },
       peers: [],
       port: 0,
       uploadLimit: undefined,
@@ -32,11 +33,20 @@ export async function openSwarm(
       seed: true,
       allowAddress: () => true,
       ...options,
+      cache,
     },
     log,
   )
-  t.after(() => swarm.close())
+  t.after(async () => {
+    await swarm.close()
+    await rm(cache.folder, { recursive: true, force: true })
+  })
   return swarm
+}
+
+/** For a cache that several swarms use; {@link openSwarm} removes it when it has closed what it opened. */
+export function newCacheFolder(): string {
+  return mkdtempSync(join(tmpdir(), 'annexfs-test-'))
 }
 
 export async function holdingOf(swarm: Swarm, torrent: Metainfo): Promise<Holding> {

@@ -6,7 +6,7 @@ import { holdingOf, MIB, openSwarm, readAll, readPiece } from './open-swarm.js'
 test('reads from a libtorrent seeder, and only the wanted pieces', async (t) => {
   const torrent = await makeTorrent(t, { length: 8 * MIB + 12_345, pieceLength: 256 * 1024 })
   const seeder = await startLibtorrent(t, { host: '127.0.0.41', torrent, seed: true })
-  const swarm = await openSwarm(t, { peers: [seeder.address] })
+  const swarm = openSwarm(t, { peers: [seeder.address] })
   const holding = await holdingOf(swarm, torrent.metainfo)
   for (const index of [17, 0, 32]) {
     const bytes = await readPiece(holding, index)
@@ -22,7 +22,7 @@ test('reads from a libtorrent seeder, and only the wanted pieces', async (t) => 
 test('reads everything from transmission', async (t) => {
   const torrent = await makeTorrent(t, { length: 20 * MIB, pieceLength: 128 * 1024 })
   const seeder = await startTransmission(t, { host: '127.0.0.42', torrent })
-  const swarm = await openSwarm(t, { peers: [seeder.address] })
+  const swarm = openSwarm(t, { peers: [seeder.address] })
   const holding = await holdingOf(swarm, torrent.metainfo)
   const got: Uint8Array[] = []
   await readAll(holding, 160, (_, bytes) => got.push(bytes))

@@ -19,7 +19,7 @@ for (const kind of ['http', 'udp'] as const) {
   test(`finds peers by an ${kind} tracker`, async (t) => {
     const tracker = await startTracker(t, '127.0.0.61')
     const torrent = await seededBy(t, '127.0.0.62', tracker[kind], kind === 'udp')
-    const swarm = await openSwarm(t, { trackers: true })
+    const swarm = openSwarm(t, { trackers: true })
     const holding = await holdingOf(swarm, torrent.metainfo)
     // The seeder may announce itself after us.
     let bytes: Uint8Array | undefined
@@ -38,7 +38,7 @@ for (const kind of ['http', 'udp'] as const) {
 test('resolves a magnet by a tracker from a libtorrent peer', async (t) => {
   const tracker = await startTracker(t, '127.0.0.63')
   const torrent = await seededBy(t, '127.0.0.64', tracker.http)
-  const swarm = await openSwarm(t, { trackers: true })
+  const swarm = openSwarm(t, { trackers: true })
   const info = await swarm.resolveMagnet(
     {
       infohash: torrent.metainfo.infohash,
@@ -77,7 +77,7 @@ test('goal 24: a tracker at a forbidden address is not connected to, neither is 
       'file:///etc/passwd',
     ],
   })
-  const swarm = await openSwarm(t, {
+  const swarm = openSwarm(t, {
     trackers: true,
     stallTimeout: 3000,
     allowAddress: (address) => address === '127.0.0.65',
@@ -98,7 +98,7 @@ test('a peer on this machine that a tracker names is not connected to when the p
     { host: '127.0.0.68' },
   )
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE, trackers: [`${tracker.url}/announce`] })
-  const swarm = await openSwarm(t, {
+  const swarm = openSwarm(t, {
     trackers: true,
     stallTimeout: 3000,
     allowAddress: (address) => address === '127.0.0.68',
@@ -144,7 +144,7 @@ async function withHostileTracker(
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE, trackers: [`${tracker.url}/announce`] })
   const quiet = await makeTorrent(t, { length: MIB, pieceLength: PIECE, name: 'quiet' })
   const seeder = await startLibtorrent(t, { host: '127.0.0.70', torrent: quiet, seed: true })
-  const swarm = await openSwarm(t, { trackers: true, peers: [seeder.address] })
+  const swarm = openSwarm(t, { trackers: true, peers: [seeder.address] })
   // The HTTP client is loaded by the first tracker: not what is measured.
   for (const name of ['first', 'second', 'third']) {
     const trackers = [1, 2, 3, 4].map((number) => `${tracker.url}/good/${number}`)
@@ -172,7 +172,7 @@ test('goal 31: DHT packets that are bombs do not end the process', async (t) => 
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.71', torrent, seed: true })
   const port = await freePort('0.0.0.0')
-  const swarm = await openSwarm(t, { peers: [seeder.address], dht: true, dhtBootstrap: ['127.0.0.72:9'], port })
+  const swarm = openSwarm(t, { peers: [seeder.address], dht: true, dhtBootstrap: ['127.0.0.72:9'], port })
   const holding = await holdingOf(swarm, torrent.metainfo)
   await readPiece(holding, 0)
   const { pid = 0 } = await swarm.status()
