@@ -20,7 +20,9 @@ export function spaceRoute(name: string, spec: SpaceSpec, deps: Deps): Route & {
     gate: (signal) => {
       // Bytes read before were wrong; mixing them with right ones would be worse than an error.
       if (wholeness.generation !== generation) throw new WrongContent(spec.slice.space.id)
-      return strict && !wholeness.isWhole ? wholeness.ensure(signal) : undefined
+      const purged = wholeness.purged(signal)
+      if (!strict || wholeness.isWhole) return purged
+      return purged === undefined ? wholeness.ensure(signal) : purged.then(() => wholeness.ensure(signal))
     },
   })
   return {

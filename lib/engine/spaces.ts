@@ -1,7 +1,9 @@
+import { LRUCache } from 'lru-cache'
 import type { CachedSpace, PieceStore } from '../cache/store.js'
 import type { Log } from '../log/log.js'
 import { Fetcher, type SourceList } from '../scheduler/fetcher.js'
 import { fetchBudget } from '../scheduler/budget.js'
+import { Trust } from '../scheduler/trust.js'
 import type { Bytes, Milliseconds, Slice, SpaceId } from '../space/space.js'
 import { Wholeness, type CheckWhole } from './wholeness.js'
 
@@ -27,11 +29,19 @@ export interface ActiveSpace {
   release(): void
 }
 
+/** What must be remembered of content that was found to be wrong, also while nobody reads it. */
+interface History {
+  readonly trust: Trust
+  /** How often a slice was found to be wrong, by `offset+length`. */
+  readonly generations: Map<string, number>
+}
+
 interface Entry {
   readonly cache: CachedSpace
   readonly fetcher: Fetcher
   /** By `offset+length` of the slice. */
   readonly wholes: Map<string, Wholeness>
+  readonly history: History
   users: number
   lingering: NodeJS.Timeout | undefined
 }
@@ -40,6 +50,9 @@ interface Entry {
 const AHEAD_IN_FLIGHT: Bytes = 96 * 1024 * 1024
 /** Sources that are counted by name; a repository may name any number of URLs. */
 const MOST_COUNTED = 1_000
+const MOST_WRONG = 1_000
+/** A source that gave wrong bytes may be mended one day. */
+const WRONG_FOR: Milliseconds = 3_600_000
 /** A space stays open for this long after its last reader: connections and what was learned of sources stay warm. */
 const LINGER: Milliseconds = 30_000
 
@@ -48,6 +61,8 @@ export class Spaces {
   readonly #options: SpacesOptions
   readonly #entries = new Map<SpaceId, Entry>()
   readonly #budget = fetchBudget(AHEAD_IN_FLIGHT)
+  /** Of spaces with content that was found to be wrong. */
+  readonly #wrong = new LRUCache<SpaceId, History>({ max: MOST_WRONG, ttl: WRONG_FOR })
   /** Bytes fetched since the start, by source. */
   readonly fetched = new Map<string, Bytes>()
 
@@ -94,19 +109,21 @@ export class Spaces {
     const { store, log } = this.#options
     const { space } = spec.slice
     const cache: CachedSpace = store.open(space)
+    const history: History = this.#wrong.get(space.id) ?? { trust: new Trust(), generations: new Map() }
     const fetcher: Fetcher = new Fetcher({
       space,
       sources: spec.sources,
       cache,
       budget: this.#budget,
       log,
+      trust: history.trust,
       onFetched: () => {
         for (const wholeness of wholes.values()) wholeness.pieceArrived()
       },
       onBytes: (source, bytes) => this.#count(source, bytes),
     })
     const wholes = new Map<string, Wholeness>()
-    return { cache, fetcher, wholes, users: 0, lingering: undefined }
+    return { cache, fetcher, wholes, history, users: 0, lingering: undefined }
   }
 
   #count(source: string, bytes: Bytes): void {
@@ -119,7 +136,13 @@ export class Spaces {
     const name = `${slice.offset}+${slice.length}`
     let wholeness = entry.wholes.get(name)
     if (wholeness === undefined) {
-      wholeness = new Wholeness({ slice, cache: entry.cache, fetcher: entry.fetcher, check, log, cacheLimit })
+      const { cache, fetcher, history } = entry
+      const onWrong = (generation: number): void => {
+        history.generations.set(name, generation)
+        this.#wrong.set(slice.space.id, history)
+      }
+      const generation = history.generations.get(name) ?? 0
+      wholeness = new Wholeness({ slice, cache, fetcher, check, log, cacheLimit, generation, onWrong })
       entry.wholes.set(name, wholeness)
     }
     return wholeness

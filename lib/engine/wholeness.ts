@@ -15,6 +15,10 @@ export interface WholenessOptions {
   readonly check: CheckWhole | undefined
   readonly log: Log
   readonly cacheLimit: number
+  /** How often this content was found to be wrong before. */
+  readonly generation: number
+  /** Told of each time it is found to be wrong. */
+  readonly onWrong: (generation: number) => void
 }
 
 /** Pieces asked for at once while the whole content is fetched. */
@@ -30,10 +34,12 @@ export class Wholeness {
   readonly #closing = new AbortController()
   #checking: Promise<void> | undefined
   #filling: Promise<void> | undefined
-  #generation = 0
+  #purging: Promise<void> | undefined
+  #generation: number
 
   constructor(options: WholenessOptions) {
     this.#options = options
+    this.#generation = options.generation
   }
 
   /** How often this content was found to be wrong. */
@@ -44,6 +50,11 @@ export class Wholeness {
   get isWhole(): boolean {
     const summary = this.#options.cache.summary()
     return summary.assurance === 'whole' && this.#isComplete()
+  }
+
+  /** Waits until wrong content has been thrown away; undefined when none is there. */
+  purged(signal: AbortSignal): Promise<void> | undefined {
+    return this.#purging === undefined ? undefined : abortable(this.#purging, signal)
   }
 
   /** Called after each fetched piece. */
@@ -142,17 +153,27 @@ export class Wholeness {
     if (check === undefined) return
     const result = await check(slice, this.#closing.signal)
     if (result === 'match') {
-      fetcher.contributors.clear()
+      fetcher.vindicate()
       await cache.markWhole()
     } else if (result === 'mismatch') {
       this.#generation += 1
+      this.#options.onWrong(this.#generation)
       log.error('content is not what its key says: everything cached of it was thrown away', {
         content: slice.space.id,
         sources: [...fetcher.contributors].join(', ') || 'an earlier run',
       })
-      fetcher.distrust()
-      await cache.drop()
+      this.#purging = this.#purge().finally(() => {
+        this.#purging = undefined
+      })
+      await this.#purging
     }
+  }
+
+  /** Whoever opens the content meanwhile waits for it: nothing wrong may be read, nor arrive late. */
+  async #purge(): Promise<void> {
+    const { slice, cache, fetcher } = this.#options
+    await fetcher.distrust(pieceCount(slice.space), new WrongContent(slice.space.id))
+    await cache.drop()
   }
 }
 

@@ -10,6 +10,7 @@ import { bestCandidate, mostUrgent, runBytes, runFrom } from './choose.js'
 import { Flight, isForGood } from './flight.js'
 import { afterFailure, afterFirstByte, afterSuccess } from './health.js'
 import { transfer } from './transfer.js'
+import { Trust } from './trust.js'
 
 /*
  * Who owns what: a fetcher owns its flights (one per piece that is wanted and not there) and its suppliers. A flight is
@@ -32,6 +33,8 @@ export interface FetcherOptions {
   readonly cache: CachedSpace
   readonly budget: FetchBudget
   readonly log: Log
+  /** What was learned of the sources earlier. */
+  readonly trust?: Trust
   /** Called after each piece that was fetched and put into the cache. */
   readonly onFetched?: () => void
   /** Told of bytes as they arrive, for the statistics. */
@@ -63,35 +66,47 @@ export class Fetcher {
   #lookedUp = 0
   #looking = false
   #closed = false
-  #oneAtATime = false
+  readonly #trust: Trust
+  /** Unchecked pieces that were brought since the content was last checked. */
+  readonly #brought = new Set<number>()
   #stallTimer: NodeJS.Timeout | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #pumpQueued = false
 
   constructor(options: FetcherOptions) {
     this.#options = options
+    this.#trust = options.trust ?? new Trust()
   }
 
   /** Names of the sources that are known to have the content now. */
   get sourceNames(): readonly string[] {
-    return (this.#suppliers?.ready ?? []).filter((one) => !one.setAside).map((one) => one.source.name)
+    return this.#trusted().map((one) => one.source.name)
   }
 
   /** Names of the sources that brought unchecked pieces since this was last cleared. */
   readonly contributors = new Set<string>()
 
-  /**
-   * What came from `contributors` together was wrong. A single one is set aside; of several nobody knows which one lied,
-   * so from now on all pieces come from one source at a time, until that one is shown to be right or wrong.
-   */
-  distrust(): void {
-    if (this.contributors.size === 1) {
-      for (const supplier of this.#suppliers?.ready ?? []) {
-        if (this.contributors.has(supplier.source.name)) supplier.setAside = true
-      }
-    }
-    this.#oneAtATime ||= this.contributors.size > 1
+  /** What is in the cache was shown to be right: whoever brought it is not to blame for what comes next. */
+  vindicate(): void {
     this.contributors.clear()
+    this.#brought.clear()
+  }
+
+  /**
+   * What is in the cache was shown to be wrong: ends all transfers, and all waiting with `error`. A single source that
+   * brought all of it is not asked again.
+   * @param pieces how many there are in the cache.
+   * @returns when nothing of it can reach the cache any more.
+   */
+  async distrust(pieces: number, error: AnnexfsError): Promise<void> {
+    for (const flight of Array.from(this.#flights.values())) {
+      this.#flights.delete(flight.index)
+      flight.fail(error)
+    }
+    for (const carrier of this.#carriers) carrier.abort.abort()
+    await this.idle()
+    this.#trust.blame(this.contributors, this.#brought.size < pieces)
+    this.vindicate()
   }
 
   /** True while piece `index` is on its way. */
@@ -219,19 +234,23 @@ export class Fetcher {
 
   readonly #onFreed = (): void => this.#schedulePump()
 
+  #trusted(): Supplier[] {
+    return (this.#suppliers?.ready ?? []).filter((one) => !one.setAside && this.#trust.has(one.source.name))
+  }
+
   #able(flight: Flight<Carrier>): Supplier[] {
     const { space } = this.#options
     const start = flight.index * space.pieceLength
     const range = { start, end: start + pieceSize(space, flight.index) }
-    const trusted = (this.#suppliers?.ready ?? []).filter((one) => !one.setAside)
-    const asked = this.#oneAtATime ? trusted.slice(0, 1) : trusted
+    const trusted = this.#trusted()
+    const asked = this.#trust.oneAtATime ? trusted.slice(0, 1) : trusted
     const now = Date.now()
     return asked.filter((one) => flight.mayAsk(one.source, now) && one.holding.has(range))
   }
 
   /** True when a source that failed will be asked again for this piece; sees to it that this happens. */
   #retriesLater(flight: Flight<Carrier>): boolean {
-    const usable = new Set((this.#suppliers?.ready ?? []).filter((one) => !one.setAside).map((one) => one.source))
+    const usable = new Set(this.#trusted().map((one) => one.source))
     const next = flight.retryAt(usable)
     if (next === Infinity) return false
     clearTimeout(this.#retryTimer)
@@ -328,7 +347,9 @@ export class Fetcher {
       }
       flight.settle(piece)
     }
-    if (piece.assurance === 'pending') this.contributors.add(carrier.supplier.source.name)
+    if (piece.assurance !== 'pending') return
+    this.contributors.add(carrier.supplier.source.name)
+    this.#brought.add(piece.index)
   }
 
   #carrierFailed(carrier: Carrier, error: unknown): void {
@@ -362,7 +383,10 @@ export class Fetcher {
 
   #giveUp(flight: Flight<Carrier>): void {
     this.#flights.delete(flight.index)
-    const attempts = [...flight.attempts, ...(this.#suppliers?.refused ?? []), ...this.#unusable]
+    const liars = (this.#suppliers?.ready ?? [])
+      .filter((one) => !this.#trust.has(one.source.name))
+      .map((one) => ({ source: one.source.name, reason: 'gave wrong bytes of it before' }))
+    const attempts = [...flight.attempts, ...(this.#suppliers?.refused ?? []), ...this.#unusable, ...liars]
     const error = new AnnexfsError('UNAVAILABLE', unavailable(attempts), { attempts })
     flight.fail(error)
     if (this.#flights.size === 0 && Date.now() - this.#lookedUp > LOOK_AGAIN_AFTER) {

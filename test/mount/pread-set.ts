@@ -21,12 +21,7 @@ export async function preadSet(
   const sample = await makeSample(t)
   const { world, nginx } = sample
   const truth = join(world.folder, 'truth')
-  const pairs: Pair[] = []
-  for (const [path, content] of sample.files) {
-    await mkdir(dirname(join(truth, path)), { recursive: true })
-    await writeFile(join(truth, path), content)
-    pairs.push({ mounted: path, source: join(truth, path), size: content.length })
-  }
+  const pairs: Pair[] = await writeTruth(sample)
   for (const place of ['shelf', 'b', 'web'] as const) {
     const source = join(place === 'web' ? nginx.root : truth, `huge-${place}`)
     await writeHuge(source, place)
@@ -48,6 +43,18 @@ export async function preadSet(
   await world.git('a', 'commit', '--quiet', '-m', 'huge')
   const mount = await mountSession(t, [sample.repository], { options: [...REACH_NGINX, ...options] })
   return { mount, sample, pairs: pairs.map((pair) => ({ ...pair, mounted: join(mount.path, pair.mounted) })) }
+}
+
+/** Writes what a sample's files hold to a folder of its own; `mounted` is relative to the mount point. */
+export async function writeTruth(sample: Sample): Promise<Pair[]> {
+  const pairs: Pair[] = []
+  for (const [path, content] of sample.files) {
+    const source = join(sample.world.folder, 'truth', path)
+    await mkdir(dirname(source), { recursive: true })
+    await writeFile(source, content)
+    pairs.push({ mounted: path, source, size: content.length })
+  }
+  return pairs
 }
 
 async function writeHuge(path: string, seed: string): Promise<void> {
