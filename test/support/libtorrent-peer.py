@@ -26,8 +26,6 @@ settings = {
 }
 settings.update(told.get("settings", {}))
 session = lt.session(settings)
-# Peers on this machine are of a class of their own, without limits; here limits are for all.
-session.set_peer_class_filter(lt.ip_filter())
 if told.get("dht"):
     for node in told.get("nodes", []):
         session.add_dht_node((node[0], node[1]))

@@ -1,42 +1,91 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { isAnnexfsError } from '../../lib/errors.js'
-import { makeTorrent, startLibtorrent, until } from '../support/peers.js'
-import { connectRaw, extended, MESSAGE, numbers, seedRaw, startRawPeer, type RawWire } from '../support/raw-peer.js'
+import { makeTorrent, startLibtorrent, until, type MadeTorrent } from '../support/peers.js'
+import {
+  connectRaw,
+  extended,
+  MESSAGE,
+  numbers,
+  seedRaw,
+  startRawPeer,
+  type RawPeer,
+  type RawWire,
+} from '../support/raw-peer.js'
 import { holdingOf, isRunning, MIB, openSwarm, readAll, readPiece, residentBytes } from './open-swarm.js'
 
 const KIB = 1024
 
-test('goal 30: one corrupting peer of three is banned after at most 3 bad pieces, and the file completes', async (t) => {
-  const torrent = await makeTorrent(t, { length: 64 * MIB, pieceLength: 64 * KIB })
-  // So that there is something left to do for the third while it is found out.
-  const settings = { upload_rate_limit: 8 * MIB }
-  const honest = [
-    await startLibtorrent(t, { host: '127.0.0.51', torrent, seed: true, settings }),
-    await startLibtorrent(t, { host: '127.0.0.52', torrent, seed: true, settings }),
-  ]
+const COUNT = 128
+const SIZE = 64 * KIB
+
+interface Liar {
+  readonly peer: RawPeer
+  /** The pieces that it gave blocks of, all of them wrong. */
+  readonly given: Set<number>
+}
+
+async function startLiar(t: TestContext, host: string, torrent: MadeTorrent): Promise<Liar> {
   const given = new Set<number>()
-  const liar = await startRawPeer(t, '127.0.0.53', torrent.metainfo.infohash, (wire) =>
-    seedRaw(wire, 1024, (index, offset, length) => {
+  const peer = await startRawPeer(t, host, torrent.metainfo.infohash, (wire) =>
+    seedRaw(wire, COUNT, (index, offset, length) => {
       given.add(index)
-      const bytes = Buffer.from(torrent.content.subarray(index * 64 * KIB + offset, index * 64 * KIB + offset + length))
+      const bytes = Buffer.from(blockOf(torrent, index, offset, length))
       bytes[0] = (bytes[0] ?? 0) ^ 1
       return bytes
     }),
   )
-  const swarm = openSwarm(t, { peers: [liar.address, ...honest.map((peer) => peer.address)] })
-  const holding = await holdingOf(swarm, torrent.metainfo)
+  return { peer, given }
+}
+
+function blockOf(torrent: MadeTorrent, index: number, offset: number, length: number): Buffer {
+  return torrent.content.subarray(index * SIZE + offset, index * SIZE + offset + length)
+}
+
+/** An honest peer that gives `rate` blocks of 16 KiB a second. */
+async function startPaced(t: TestContext, host: string, torrent: MadeTorrent, rate: number): Promise<RawPeer> {
+  let free = Date.now()
+  return await startRawPeer(t, host, torrent.metainfo.infohash, (wire) =>
+    seedRaw(wire, COUNT, (index, offset, length) => {
+      free = Math.max(Date.now(), free) + 1000 / rate
+      const piece = Buffer.concat([numbers(index, offset), blockOf(torrent, index, offset, length)])
+      setTimeout(() => wire.send(MESSAGE.piece, piece), free - Date.now())
+      return undefined
+    }),
+  )
+}
+
+test('goal 30: one corrupting peer of three is banned after at most 3 bad pieces, and the file completes', async (t) => {
+  const torrent = await makeTorrent(t, { length: COUNT * SIZE, pieceLength: SIZE })
+  const liar = await startLiar(t, '127.0.0.53', torrent)
+  // 2 s for all of it: there is something left for the third while it is found out.
+  const honest = [await startPaced(t, '127.0.0.51', torrent, 128), await startPaced(t, '127.0.0.52', torrent, 128)]
+  const swarm = openSwarm(t, { peers: [liar.peer.address, ...honest.map((peer) => peer.address)] })
   const got: Uint8Array[] = []
-  await readAll(holding, 1024, (_, bytes) => got.push(bytes))
+  await readAll(await holdingOf(swarm, torrent.metainfo), COUNT, (_, bytes) => got.push(bytes))
   assert.ok(Buffer.concat(got).equals(torrent.content))
-  const status = await swarm.status()
-  assert.deepEqual(status.banned, ['127.0.0.53'])
-  assert.ok(given.size >= 1 && given.size <= 3, `it gave blocks of ${given.size} pieces`)
-  assert.equal(liar.open.size, 0)
-  const connections = liar.connections
+  assert.deepEqual((await swarm.status()).banned, ['127.0.0.53'])
+  assert.equal(liar.given.size, 3)
+  assert.equal(liar.peer.open.size, 0)
+  const { connections } = liar.peer
   await new Promise((resolve) => setTimeout(resolve, 4000))
-  assert.equal(liar.connections, connections, 'it is not connected to again')
+  assert.equal(liar.peer.connections, connections, 'it is not connected to again')
+})
+
+test('goal 30: beside two libtorrent seeders a corrupting peer gets to give 3 pieces at most', async (t) => {
+  const torrent = await makeTorrent(t, { length: COUNT * SIZE, pieceLength: SIZE })
+  const honest = [
+    await startLibtorrent(t, { host: '127.0.0.59', torrent, seed: true }),
+    await startLibtorrent(t, { host: '127.0.0.60', torrent, seed: true }),
+  ]
+  const liar = await startLiar(t, '127.0.0.50', torrent)
+  const swarm = openSwarm(t, { peers: [liar.peer.address, ...honest.map((peer) => peer.address)] })
+  const got: Uint8Array[] = []
+  await readAll(await holdingOf(swarm, torrent.metainfo), COUNT, (_, bytes) => got.push(bytes))
+  assert.ok(Buffer.concat(got).equals(torrent.content))
+  assert.ok(liar.given.size <= 3)
+  assert.ok((await swarm.status()).banned.every((address) => address === '127.0.0.50'))
 })
 
 test('a lone corrupting peer gives an error, not wrong bytes', async (t) => {
