@@ -50,4 +50,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed)
 })
 
+/** What is over must end, whatever a server or a library still holds open; output has this long to drain. */
+const LINGER = 2_000
+
 process.exitCode = await main(process.argv.slice(2))
+setTimeout(() => process.exit(), LINGER).unref()

@@ -15,27 +15,33 @@ export const UNREAD: Pattern = { next: 0, window: 0, streak: 0, consumed: 0 }
 
 /**
  * The kernel sends the parts of one readahead in parallel, and begins the next one (1 MiB each, see lib/fuse) before it
- * has the last, so that they arrive out of order: a read that starts this near to the expected place is still
- * sequential.
+ * has the last, so that they arrive out of order: once reading is sequential, a read that starts this near to the
+ * expected place still is.
  */
 const REORDERED: Bytes = 4 * 1024 * 1024
-/** The first read of a file says little, the second in a row says more: only then is anything fetched ahead. */
-const SEQUENTIAL_FROM = 2
+/** Before that, only a read that starts this near is taken for one that continues the last. */
+const NEAR: Bytes = 256 * 1024
+/**
+ * Nothing is fetched ahead before this much was read in a row: for a single small read at the start of a file the kernel
+ * itself asks for up to 256 KiB.
+ */
+const SEQUENTIAL_ABOVE: Bytes = 256 * 1024
 /** The window is this many times what was read in a row: it grows fast, and what it may waste is bounded by use. */
 const AHEAD_PER_CONSUMED = 2
 
 /**
- * The pattern after a read of `length` bytes at `offset`. From the second read in a row the window is twice what was
- * read in a row, up to `most`; a seek drops it.
+ * The pattern after a read of `length` bytes at `offset`. Once more than 256 KiB were read in a row the window is twice
+ * what was read in a row, up to `most`; a seek drops it.
  */
 export function afterRead(pattern: Pattern, offset: Bytes, length: Bytes, most: Bytes): Pattern {
   const end = offset + length
   const started = pattern.streak > 0 || offset === 0
-  if (!started || offset < pattern.next - REORDERED || offset > pattern.next + REORDERED) {
+  const reach = pattern.window > 0 ? REORDERED : NEAR
+  if (!started || offset < pattern.next - reach || offset > pattern.next + reach) {
     return { next: end, window: 0, streak: 1, consumed: length }
   }
   const streak = pattern.streak + 1
   const consumed = pattern.consumed + length
-  const window = streak < SEQUENTIAL_FROM ? 0 : Math.min(most, consumed * AHEAD_PER_CONSUMED)
+  const window = consumed <= SEQUENTIAL_ABOVE ? 0 : Math.min(most, consumed * AHEAD_PER_CONSUMED)
   return { next: Math.max(pattern.next, end), window, streak, consumed }
 }
