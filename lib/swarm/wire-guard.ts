@@ -1,5 +1,6 @@
 import Wire from 'bittorrent-protocol'
 import type { Bytes } from '../space/space.js'
+import { decode } from '../torrent/bencode-compat.js'
 
 /**
  * Guards against what a peer may send (BEP 3 framing). bittorrent-protocol waits for a message of any length and buffers
@@ -12,6 +13,9 @@ const LONGEST_MESSAGE: Bytes = 300 * 1024
 /** Waiting to be sent to a peer: metadata and rejects that it asked for and does not read. */
 const MOST_UNREAD: Bytes = 4 * 1024 * 1024
 const MOST_UNANSWERED_REQUESTS = 4000
+
+const EXTENDED = 20
+const EXTENDED_HANDSHAKE = 0
 
 let installed = false
 
@@ -41,6 +45,8 @@ export function guardWires(): void {
   }
   Wire.prototype._onMessage = function guardedMessage(this: Wire, bytes: Uint8Array): void {
     try {
+      // bittorrent-protocol ignores an extended handshake (BEP 10) that it cannot read; who sends one means harm.
+      if (bytes[0] === EXTENDED && bytes[1] === EXTENDED_HANDSHAKE) decode(bytes.subarray(2))
       onMessage.call(this, bytes)
     } catch (error) {
       dropWire(
