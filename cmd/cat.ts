@@ -30,22 +30,23 @@ export const catCommand: Command = {
     }
     const timeout = readTimeout(given)
     const offset = parseSize('--offset', given.get('offset') ?? '0')
-    const length = given.get('length')
+    const asked = given.get('length')
+    const length = asked === undefined ? Infinity : parseSize('--length', asked)
+    const at = normalPath(path)
     const { volume } = await openForReading([source], given)
     try {
-      const at = normalPath(path)
       const node = await volume.lookup(at, AbortSignal.timeout(timeout))
       if (node === undefined) throw new AnnexfsError('NOT_FOUND', `${source} has no ${at}`)
       const file = await volume.open(node, at, AbortSignal.timeout(timeout))
       try {
-        const end = length === undefined ? file.size : Math.min(file.size, offset + parseSize('--length', length))
+        const end = Math.min(file.size, offset + length)
         const own = Buffer.allocUnsafeSlow(STEP)
         for (let position = offset; position < end;) {
-          const asked = Math.min(STEP, end - position)
-          const result = await file.read(position, asked, own, AbortSignal.timeout(timeout))
+          const count = Math.min(STEP, end - position)
+          const result = await file.read(position, count, own, AbortSignal.timeout(timeout))
           const bytes = typeof result === 'number' ? Buffer.from(own.subarray(0, result)) : result
-          if (bytes.byteLength !== asked) {
-            throw new AnnexfsError('CORRUPT', `read ${bytes.byteLength} of ${asked} bytes at ${position} of ${at}`)
+          if (bytes.byteLength !== count) {
+            throw new AnnexfsError('CORRUPT', `read ${bytes.byteLength} of ${count} bytes at ${position} of ${at}`)
           }
           if (!process.stdout.write(bytes)) await once(process.stdout, 'drain')
           position += bytes.byteLength

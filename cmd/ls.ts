@@ -23,9 +23,9 @@ export const lsCommand: Command = {
     const [source, path = '/', ...rest] = given.positional
     if (source === undefined || rest.length > 0)
       throw new AnnexfsError('USAGE', 'ls wants a SOURCE and at most one PATH')
+    const at = normalPath(path)
     const { volume } = await openForReading([source], given)
     try {
-      const at = normalPath(path)
       const node = await volume.lookup(at, NO_SIGNAL)
       if (node === undefined) throw new AnnexfsError('NOT_FOUND', `${source} has no ${at}`)
       const entries: Entry<Content>[] =

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { AnnexRepository } from '../annex/repository.js'
-import { AnnexfsError } from '../errors.js'
+import { AnnexfsError, isAnnexfsError } from '../errors.js'
 import { cloneForMount } from '../git/clone.js'
 import { GitRepository } from '../git/repository.js'
 import type { HttpClient } from '../net/http-client.js'
@@ -52,11 +52,21 @@ export async function openTree(source: string, options: SourceOptions): Promise<
       return TorrentFolder.open({ folder: kind.path, ...torrentOptions(deps) })
     case 'torrent-file':
       if (/\.magnet$/i.test(kind.path)) return openMagnet(await onlyMagnet(kind.path), deps)
-      return openSingle({ file: kind.path }, deps)
+      return named(kind.path, () => openSingle({ file: kind.path }, deps))
     case 'torrent-url':
       return openDownloaded(kind.url, options)
     case 'magnet':
       return openMagnet(parseMagnet(kind.link), deps)
+  }
+}
+
+/** What is wrong with a file is said with its name. */
+async function named<T>(path: string, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open()
+  } catch (error) {
+    if (!isAnnexfsError(error) || error.message.includes(path)) throw error
+    throw new AnnexfsError(error.code, `${path}: ${error.message}`, { cause: error, attempts: error.attempts })
   }
 }
 

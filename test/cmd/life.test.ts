@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { mkdir, open, readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { unmountPath } from '../../lib/fuse/unmount.js'
+import { annexWorld } from '../support/annex.js'
+import { isMountedAt } from '../support/mount.js'
+import { until } from '../support/peers.js'
+import { annexfs, AT_HOME, homeOf, mountSession, runProgram, within } from '../support/session.js'
+
+const LIMIT = { timeout: 60_000 }
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  test(`${signal} unmounts while files are open, and ends with exit code 0`, LIMIT, async (t) => {
+    const world = await annexWorld(t)
+    const repository = await world.repository('a')
+    await world.addAnnexed('a', { file: 'x'.repeat(100_000) })
+    const mount = await mountSession(t, [repository])
+    const handle = await open(join(mount.path, 'file'))
+    try {
+      const ended = new Promise((resolve) => mount.process.once('exit', resolve))
+      mount.process.kill(signal)
+      assert.equal(await within(10_000, 'the end', ended), 0, mount.log())
+      assert.equal(await isMountedAt(mount.path), false)
+      assert.match(mount.log(), /unmounted; fetched/)
+    } finally {
+      // The mount is gone: closing may say so.
+      await handle.close().catch(() => undefined)
+    }
+  })
+}
+
+test('--daemon returns when the mount answers, and unmount ends it', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const repository = await world.repository('a')
+  await world.addAnnexed('a', { file: 'content' })
+  const mountpoint = join(world.folder, 'mnt')
+  await mkdir(mountpoint)
+  const options = ['--cache-dir', join(world.folder, 'cache'), ...AT_HOME]
+  const env = homeOf(world.folder)
+  t.after(async () => {
+    if (await isMountedAt(mountpoint)) await unmountPath(mountpoint)
+  })
+  const started = await annexfs(t, ['mount', '--daemon', ...options, repository, mountpoint], { env })
+  assert.equal(started.code, 0, started.stderr)
+  const pid = Number(/process (\d+), log in/.exec(started.stderr)?.[1])
+  const log = /log in (.*)\n/.exec(started.stderr)?.[1] ?? ''
+  assert.equal(await readFile(join(mountpoint, 'file'), 'utf8'), 'content')
+  assert.equal((await stat(log)).mode & 0o777, 0o600)
+
+  const second = await annexfs(t, ['mount', '--daemon', ...options, join(world.folder, 'nowhere'), mountpoint], { env })
+  assert.equal(second.code, 3, 'what failed in the background is told in front')
+  assert.match(second.stderr, /nowhere/)
+
+  const { code, stderr } = await annexfs(t, ['unmount', mountpoint])
+  assert.equal(code, 0, stderr)
+  assert.equal(await isMountedAt(mountpoint), false)
+  await until('the process has ended', () => !isRunning(pid), 5_000)
+  assert.match(await readFile(log, 'utf8'), /unmounted; fetched/)
+})
+
+test('mount.annexfs mounts as mount(8) would call it', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const repository = await world.repository('a b')
+  await world.addAnnexed('a b', { file: 'content' })
+  const mountpoint = join(world.folder, 'mnt')
+  await mkdir(mountpoint)
+  t.after(async () => {
+    if (await isMountedAt(mountpoint)) await unmountPath(mountpoint)
+  })
+  const helper = fileURLToPath(new URL('../../cmd/mount.annexfs.cjs', import.meta.url))
+  const options = `ro,noauto,no_dht,no-lsd,min-free=1MiB,cache-dir=${join(world.folder, 'cache')}`
+  const args = [helper, repository.replaceAll(' ', '\\ '), mountpoint, '-n', '-o', options]
+  const started = await runProgram(process.execPath, args, { env: homeOf(world.folder) })
+  assert.equal(started.code, 0, started.stderr)
+  assert.deepEqual(await readdir(mountpoint), ['file'])
+  const { code } = await annexfs(t, ['unmount', mountpoint])
+  assert.equal(code, 0)
+  const wrong = await runProgram(process.execPath, [helper, repository, mountpoint, '-o', 'bogus'])
+  assert.equal(wrong.code, 2)
+  assert.match(wrong.stderr, /^mount\.annexfs: there is no mount option "bogus"/)
+})
+
+test('a second mount on the same mount point hides the first and comes off alone', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const one = await world.repository('one')
+  const two = await world.repository('two')
+  await world.addAnnexed('one', { first: '1' })
+  await world.addAnnexed('two', { second: '2' })
+  const lower = await mountSession(t, [one])
+  const upper = await mountSession(t, [two], { mountpoint: lower.path }).catch((error: unknown) => String(error))
+  if (typeof upper === 'string') {
+    // Refusing is fine, too, when it is said.
+    assert.match(upper, /mount/)
+    assert.deepEqual(await readdir(lower.path), ['first'])
+    return
+  }
+  assert.deepEqual(await readdir(lower.path), ['second'])
+  assert.equal(await upper.stop(), 0)
+  assert.deepEqual(await readdir(lower.path), ['first'])
+  assert.equal(await lower.stop(), 0)
+})
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    // ESRCH: it has ended.
+    return false
+  }
+}
