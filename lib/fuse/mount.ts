@@ -75,6 +75,7 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
   })
   const operations = new Operations(volume, {
     readTimeout: options.readTimeout,
+    allowOther: options.allowOther,
     log,
     gauge: limit,
   })

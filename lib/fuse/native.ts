@@ -30,6 +30,8 @@ export interface NativeHandlers {
     offsetLow: number,
     offsetHigh: number,
   ): void
+  /** Of each close(2) of a descriptor; `release` is of the last one. */
+  flush(signal: Signal, path: string, handle: number): void
   release(signal: Signal, path: string, handle: number): void
   getxattr(signal: Signal<[ArrayBufferLike]>, path: string, name: string, view: Uint8Array): void
   listxattr(signal: Signal<[ArrayBufferLike]>, path: string, view: Uint8Array): void

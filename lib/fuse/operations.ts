@@ -14,6 +14,7 @@ import { Failures } from './failures.js'
 import { Handles } from './handles.js'
 import { showable } from './names.js'
 import type { NativeHandlers, Signal } from './native.js'
+import { Orphans } from './orphans.js'
 import type { Pin } from './pins.js'
 import { Pins } from './pins.js'
 import { Reads } from './reads.js'
@@ -31,6 +32,8 @@ const LINK_MAX = 4095
 export interface OperationsOptions {
   readonly readTimeout: Milliseconds
   readonly log: Log
+  /** Processes of other users may use the mount. */
+  readonly allowOther: boolean
   /** Told of every read that waits. */
   readonly gauge: { started(): void; ended(): void }
 }
@@ -48,6 +51,7 @@ export class Operations {
   readonly #values: AttributeValues
   readonly #handles = new Handles()
   readonly #pins = new Pins()
+  readonly #orphans: Orphans
   readonly #told = new ToldSizes(ATTRIBUTE_TIMEOUT + DELIVERY)
   readonly #uid = process.getuid?.() ?? 0
   readonly #gid = process.getgid?.() ?? 0
@@ -58,6 +62,7 @@ export class Operations {
     this.#deadlines = new Deadlines(options.readTimeout)
     this.#reads = new Reads({ timeout: options.readTimeout, log: this.#log, gauge: options.gauge })
     this.#values = new AttributeValues(volume)
+    this.#orphans = new Orphans({ log: this.#log, others: options.allowOther })
     this.handlers = this.#makeHandlers()
   }
 
@@ -68,6 +73,7 @@ export class Operations {
   /** Ends everything that waits, and lets nothing new wait. Names and attributes are still answered. */
   stop(): void {
     this.#deadlines.stop()
+    this.#orphans.stop()
     const reason = new AnnexfsError('ABORTED', 'the file system is being unmounted')
     for (const handle of this.#handles.values()) for (const read of handle.waiting) read.abort(reason)
   }
@@ -100,6 +106,11 @@ export class Operations {
           pin.gate?.open()
           this.#reads.start({ path, file, waiting, failures, view, length, offset: low + high * 2 ** 32, answer })
         }
+      },
+      flush: (signal, path, number) => {
+        signal(0)
+        const handle = this.#handles.get(number)
+        if (handle !== undefined) this.#orphans.flushed(handle, path)
       },
       release: (signal, path, number) => {
         signal(0)
