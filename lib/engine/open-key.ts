@@ -224,16 +224,21 @@ function onlyVersion(sources: readonly Source[], learned: Learned): readonly Sou
   return same.length > 0 ? same : sources
 }
 
+/** A location log may name a million places. */
+const MOST_SAID = 5
+
 /** Why places that are recorded to have it are of no use. */
 function unusable(found: KeySources): Attempt[] {
   const unsupported = found.unsupported.map((source) => ({
     source,
     reason: 'may have it, but is of a kind not supported yet, or not enabled in this repository',
   }))
-  const elsewhere = found.elsewhere.map((source) => ({
+  const elsewhere = found.elsewhere.slice(0, MOST_SAID).map((source) => ({
     source,
     reason: 'has it, but is not a remote of this repository (git remote add, or git annex enableremote)',
   }))
+  const more = found.elsewhere.length - elsewhere.length
+  if (more > 0) elsewhere.push({ source: `${more} more`, reason: 'are said to have it, but are not remotes either' })
   return [...unsupported, ...elsewhere]
 }
 
