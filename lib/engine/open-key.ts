@@ -4,8 +4,9 @@ import { AnnexfsError, reasonOf, type Attempt } from '../errors.js'
 import { shownUrl } from '../net/url.js'
 import { sourcesForKey, type KeySources } from '../sources/annex.js'
 import type { Measured, Source } from '../sources/source.js'
-import { pieceLengthFor, type Bytes, type SpaceId } from '../space/space.js'
+import { pieceLengthFor, type Bytes, type Milliseconds, type SpaceId } from '../space/space.js'
 import { checkWhole } from '../verify/whole.js'
+import { abortable } from './abortable.js'
 import type { KeyContent } from './content.js'
 import type { Deps } from './deps.js'
 import { localRoute } from './local-object.js'
@@ -19,6 +20,10 @@ import type { CheckWhole } from './wholeness.js'
 
 /** Space ids are bounded; longer keys are named by a hash of them. */
 const LONGEST_ID = 480
+/** A question about size and version; an open that waits for it cannot be killed. */
+const QUESTION_TIMEOUT: Milliseconds = 10_000
+/** A key that says its size is opened without knowing its version when the source is slow to say it. */
+const SIZED_PATIENCE: Milliseconds = 3_000
 
 /**
  * Opens an annexed file. In order of cost: the repository's own object, read in place; the key's piece space, filled
@@ -56,8 +61,10 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
 async function learn(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Learned | undefined> {
   const known = await learnedSize(content.key, deps)
   if (known !== undefined) return known
+  const patient =
+    content.key.size === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(SIZED_PATIENCE)])
   try {
-    return await measure(content, deps, signal)
+    return await measureOnce(content, deps, patient)
   } catch (error) {
     if (content.key.size === undefined || signal.aborted) throw error
     deps.log.debug('the version of content could not be learned', {
@@ -101,7 +108,23 @@ export function learnedSize(key: Key, deps: Pick<Deps, 'facts'>): Promise<Learne
  */
 export async function sizeOf(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Bytes> {
   const known = await learnedSize(content.key, deps)
-  return (known ?? (await measure(content, deps, signal))).size
+  return (known ?? (await measureOnce(content, deps, signal))).size
+}
+
+/** Questions to sources that wait for an answer, by key: many readers may open a file at once. */
+const asking = new WeakMap<Deps, Map<string, Promise<Learned>>>()
+
+function measureOnce(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Learned> {
+  const questions = asking.get(deps) ?? new Map<string, Promise<Learned>>()
+  asking.set(deps, questions)
+  let question = questions.get(content.id)
+  if (question === undefined) {
+    question = measure(content, deps, AbortSignal.timeout(QUESTION_TIMEOUT)).finally(() => {
+      questions.delete(content.id)
+    })
+    questions.set(content.id, question)
+  }
+  return abortable(question, signal)
 }
 
 async function measure(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Learned> {
@@ -132,7 +155,7 @@ async function measure(content: KeyContent, deps: Deps, signal: AbortSignal): Pr
     }
   }
   throw new AnnexfsError(
-    'UNAVAILABLE',
+    signal.aborted ? 'TIMED_OUT' : 'UNAVAILABLE',
     `the size of ${displayKey(content.key)} is not known and no source could tell it: ${listed([...attempts, ...unusable(found)])}`,
     { attempts },
   )

@@ -19,13 +19,17 @@ const QUESTION_TIMEOUT = 10_000
 export class SizeFiller {
   readonly #tree: Tree<Content>
   readonly #deps: Deps
-  /** By content id; -1 for looked up on disk and not known. */
-  readonly #sizes = new LRUCache<string, Bytes>({ max: KEPT })
+  /** By content id; -1 for looked up on disk and not known. Made when needed: it takes 5 MB even while it is empty. */
+  #kept: LRUCache<string, Bytes> | undefined
   readonly #closing = new AbortController()
 
   constructor(tree: Tree<Content>, deps: Deps) {
     this.#tree = tree
     this.#deps = deps
+  }
+
+  get #sizes(): LRUCache<string, Bytes> {
+    return (this.#kept ??= new LRUCache<string, Bytes>({ max: KEPT }))
   }
 
   /** `node` with the size that is known of it by now. */

@@ -13,7 +13,7 @@ export type SourceKind =
 
 const CLONE_URL = /^(https?|ssh|git|file):\/\//i
 /** `host:path` or `user@host:path`, as git and scp read it. */
-const SCP_STYLE = /^([\w.-]+@)?[\w.-]+:(?!\/\/)\S/
+const SCP_STYLE = /^([\w.-]+@)?\w[\w.-]*:(?!\/\/|:)\S/
 /** How deep a folder is searched for metainfo before we say that there is none. */
 const SEARCH_DEPTH = 3
 

@@ -2,7 +2,8 @@ import type { CachedSpace } from '../cache/store.js'
 import { pieceCount, type Slice } from '../space/space.js'
 import type { Log } from '../log/log.js'
 import type { Fetcher } from '../scheduler/fetcher.js'
-import { AnnexfsError, abortError, reasonOf } from '../errors.js'
+import { AnnexfsError, reasonOf } from '../errors.js'
+import { abortable } from './abortable.js'
 
 /** Compares all cached bytes of a slice with the content's own hash. */
 export type CheckWhole = (slice: Slice, signal: AbortSignal) => Promise<'match' | 'mismatch' | 'incomplete'>
@@ -185,13 +186,4 @@ export class WrongContent extends AnnexfsError {
       `what was fetched of ${id} does not match its key; it was thrown away. Open the file again to try other sources`,
     )
   }
-}
-
-function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(abortError(signal))
-    if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

@@ -14,10 +14,7 @@ import { temporaryFolder } from './temp.js'
 export const PROGRAM = fileURLToPath(new URL('../../cmd/annexfs.cjs', import.meta.url))
 
 /** Nothing of a test may look for peers outside this machine, and a test's cache may fill what little disk there is. */
-export const AT_HOME: readonly string[] = [
-  ...['--no-dht', '--no-lsd', '--no-pex', '--no-trackers'],
-  ...['--min-free', '1MiB'],
-]
+export const AT_HOME: readonly string[] = ['--no-dht', '--no-lsd', '--no-pex', '--no-trackers', '--min-free=1MiB']
 
 type Context = Pick<TestContext, 'after'>
 

@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { openEngine, type Engine, type EngineOptions } from '../../lib/engine/engine.js'
+import type { OpenFile } from '../../lib/engine/volume.js'
+import { silentLog } from '../../lib/log/log.js'
+import { annexWorld } from '../support/annex.js'
+import { httpServer, misbehaving } from '../support/http.js'
+import { pseudoRandom } from '../support/peers.js'
+import { makeSample } from '../support/sample.js'
+import { temporaryFolder } from '../support/temp.js'
+
+const LIMIT = { timeout: 60_000 }
+const MIB = 1024 * 1024
+
+async function engineOf(
+  t: TestContext,
+  sources: readonly string[],
+  options: Partial<EngineOptions> = {},
+): Promise<Engine> {
+  const engine = await openEngine(sources, {
+    cacheFolder: join(await temporaryFolder(t), 'cache'),
+    cacheLimit: 256 * MIB,
+    minFree: MIB,
+    readahead: 4 * MIB,
+    verify: 'normal',
+    allowAddresses: ['127.0.0.0/8'],
+    swarm: {
+      peers: [],
+      port: 0,
+      uploadLimit: undefined,
+      downloadLimit: undefined,
+      maxConnections: 10,
+      dht: false,
+      lsd: false,
+      pex: false,
+      trackers: false,
+      webSeeds: false,
+      seed: false,
+    },
+    ref: undefined,
+    learnSizes: false,
+    log: silentLog,
+    forbid: () => false,
+    ...options,
+  })
+  t.after(() => engine.volume.close())
+  return engine
+}
+
+async function openAt({ volume }: Engine, path: string, timeout = 10_000): Promise<OpenFile> {
+  const signal = AbortSignal.timeout(timeout)
+  const node = await volume.lookup(path, signal)
+  assert.ok(node !== undefined, path)
+  return volume.open(node, path, signal)
+}
+
+async function readAll(file: OpenFile): Promise<Buffer> {
+  const parts: Buffer[] = []
+  const own = Buffer.alloc(128 * 1024)
+  for (let at = 0; at < file.size;) {
+    const result = await file.read(at, own.length, own, AbortSignal.timeout(10_000))
+    const bytes = typeof result === 'number' ? Buffer.from(own.subarray(0, result)) : Buffer.from(result)
+    assert.ok(bytes.length > 0)
+    parts.push(bytes)
+    at += bytes.length
+  }
+  return Buffer.concat(parts)
+}
+
+test('many opens of a key without a size ask its server once', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const content = pseudoRandom(300_000, 'x')
+  const server = await httpServer(t, misbehaving(content, 'none'))
+  const repository = await world.repository('a')
+  await world.annex('a', 'addurl', '--quiet', '--relaxed', '--file=x', `${server.url}/x`)
+  await world.git('a', 'commit', '--quiet', '-m', 'url')
+  const before = server.requests.length
+  const engine = await engineOf(t, [repository])
+  assert.equal((await engine.volume.lookup('/x', AbortSignal.timeout(1000)))?.kind, 'file')
+  const files = await Promise.all(Array.from({ length: 20 }, () => openAt(engine, '/x')))
+  assert.equal(server.requests.length - before, 1)
+  for (const file of files) assert.equal(file.size, content.length)
+  assert.ok(content.equals(await readAll(files[7] ?? assert.fail())))
+  const node = await engine.volume.lookup('/x', AbortSignal.timeout(1000))
+  assert.equal(node?.kind === 'file' ? node.size : undefined, content.length)
+  for (const file of files) file.close()
+})
+
+test('a key that says its size opens soon although its server says nothing', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  let hangs = false
+  const server = await httpServer(t, (request, response) => {
+    if (!hangs) misbehaving(pseudoRandom(300_000, 'x'), 'none')(request, response)
+  })
+  const repository = await world.repository('a')
+  const key = 'URL-s300000--http&c%%example.com%x'
+  await world.annex('a', 'fromkey', '--quiet', '--force', key, 'x')
+  await world.annex('a', 'registerurl', key, `${server.url}/x`)
+  await world.git('a', 'commit', '--quiet', '-m', 'url')
+  hangs = true
+  const engine = await engineOf(t, [repository])
+  const started = Date.now()
+  const file = await openAt(engine, '/x', 30_000)
+  assert.ok(Date.now() - started < 6_000, `${Date.now() - started} ms`)
+  assert.equal(file.size, 300_000)
+  file.close()
+})
+
+test(
+  'content that has changed at its URL is an error for who has it open, and new when opened again',
+  LIMIT,
+  async (t) => {
+    const world = await annexWorld(t)
+    const contents = [pseudoRandom(600_000, 'old'), pseudoRandom(600_000, 'new')]
+    let version = 0
+    const server = await httpServer(t, (request, response) => {
+      const answer = misbehaving(contents[version] ?? Buffer.alloc(0), 'none')
+      const writeHead = response.writeHead.bind(response)
+      response.writeHead = ((status: number, head: Record<string, string | number>) =>
+        writeHead(status, { ...head, etag: `"v${version}"` })) as typeof response.writeHead
+      answer(request, response)
+    })
+    const repository = await world.repository('a')
+    await world.annex('a', 'addurl', '--quiet', '--relaxed', '--file=x', `${server.url}/x`)
+    await world.git('a', 'commit', '--quiet', '-m', 'url')
+    const engine = await engineOf(t, [repository], { readahead: 0 })
+    const file = await openAt(engine, '/x')
+    const own = Buffer.alloc(1000)
+    const first = await file.read(0, 1000, own, AbortSignal.timeout(10_000))
+    assert.ok(contents[0]?.subarray(0, 1000).equals(typeof first === 'number' ? own : first))
+    version = 1
+    await assert.rejects(async () => file.read(500_000, 1000, own, AbortSignal.timeout(10_000)), /has changed since/)
+    file.close()
+    const again = await openAt(engine, '/x')
+    assert.notEqual(again.contentId, file.contentId)
+    assert.ok(contents[1]?.equals(await readAll(again)))
+    again.close()
+  },
+)
+
+test('what the repository has itself is read in place, and what it fetched is counted by source', LIMIT, async (t) => {
+  const sample = await makeSample(t, { some: 700_000 })
+  const engine = await engineOf(t, [sample.repository])
+  for (const [path, content] of sample.files) {
+    const file = await openAt(engine, `/${path}`)
+    assert.ok(content.equals(await readAll(file)), path)
+    file.close()
+  }
+  assert.deepEqual([...engine.fetched.keys()].map((name) => name.split(' ')[0]).sort(), ['b', 'shelf', 'web'])
+  for (const bytes of engine.fetched.values()) assert.ok(bytes >= 700_000)
+  const usage = await engine.store.usage()
+  assert.ok(usage.usedBytes < 3.5 * 700_000, 'local content is not copied')
+})
+
+test('strict verification refuses content without a hash, with a reason', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const server = await httpServer(t, misbehaving(pseudoRandom(300_000, 'x'), 'none'))
+  const repository = await world.repository('a')
+  await world.annex('a', 'addurl', '--quiet', '--fast', '--file=x', `${server.url}/x`)
+  await world.git('a', 'commit', '--quiet', '-m', 'url')
+  const engine = await engineOf(t, [repository], { verify: 'strict' })
+  await assert.rejects(
+    async () => readAll(await openAt(engine, '/x')),
+    (error: Error & { code: string }) => {
+      assert.equal(error.code, 'FORBIDDEN')
+      assert.match(error.message, /no hash to check it against/)
+      return true
+    },
+  )
+})
+
+test('a key without a size whose server says nothing is TIMED_OUT', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  let hangs = false
+  const server = await httpServer(t, (request, response) => {
+    if (!hangs) misbehaving(pseudoRandom(300_000, 'x'), 'none')(request, response)
+  })
+  const repository = await world.repository('a')
+  await world.annex('a', 'addurl', '--quiet', '--relaxed', '--file=x', `${server.url}/x`)
+  await world.git('a', 'commit', '--quiet', '-m', 'url')
+  hangs = true
+  const engine = await engineOf(t, [repository])
+  await assert.rejects(openAt(engine, '/x', 1_000), { code: 'TIMED_OUT' })
+})
