@@ -7,6 +7,7 @@ import { insideMount } from '../lib/fuse/inside.js'
 import { mountVolume, type Mounted } from '../lib/fuse/mount.js'
 import { recoverStaleMount } from '../lib/fuse/stale.js'
 import type { Log } from '../lib/log/log.js'
+import { warmUp } from '../lib/net/warm-up.js'
 import { startDaemon, tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
@@ -56,6 +57,9 @@ export const mountCommand: Command = {
   },
 }
 
+/** Not before whoever waits for the mount has listed it. */
+const WARM_UP_AFTER = 50
+
 export interface SessionOptions {
   readonly sources: readonly string[]
   readonly mountpoint: string
@@ -99,6 +103,10 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     throw error
   }
   log.info(`mounted ${sources.join(', ')} at ${root}`)
+  const warming = setTimeout(() => {
+    warmUp().catch((error: unknown) => log.debug('could not warm up', { reason: reasonOf(error) }))
+  }, WARM_UP_AFTER)
+  warming.unref()
   const end = async (): Promise<void> => {
     await mounted.unmount()
   }
@@ -108,6 +116,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, onSignal)
   const ended = mounted.closed.then(async () => {
+    clearTimeout(warming)
     for (const signal of signals) process.off(signal, onSignal)
     await engine.volume.close()
   })

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
-import { Agent, buildConnector } from 'undici'
+import buildConnector from 'undici/lib/core/connect.js'
+import Agent from 'undici/lib/dispatcher/agent.js'
 import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
@@ -47,9 +48,9 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
  */
 export class HttpClient {
   readonly #options: HttpClientOptions
-  readonly #agent: Agent
+  readonly #agent: InstanceType<typeof Agent>
   /** Connections are kept per policy: one made under a looser policy must not serve a stricter request. */
-  readonly #redirectAgent: Agent
+  readonly #redirectAgent: InstanceType<typeof Agent>
 
   constructor(options: HttpClientOptions) {
     this.#options = options
@@ -152,7 +153,7 @@ function percentDecoded(text: string): string {
   }
 }
 
-function agent(options: HttpClientOptions, policy: AddressPolicy): Agent {
+function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<typeof Agent> {
   const resolve = options.resolve ?? systemResolve
   const connect = buildConnector({
     timeout: options.connectTimeout ?? 10_000,
