@@ -108,7 +108,7 @@ export class RoutedFile implements OpenFile {
           throw new AnnexfsError('ABORTED', 'the file was closed')
         }
         if (failed !== undefined)
-          this.#log.info('reading on by another way', { content: this.contentId, way: route.name })
+          this.#log.debug('reading on by another way', { content: this.contentId, way: route.name })
         this.#current = route
         return
       } catch (error) {
