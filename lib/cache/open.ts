@@ -19,11 +19,12 @@ export interface PieceStoreOptions {
   /** The disk keeps at least so many bytes free, as far as it is for us. */
   readonly minFreeBytes: Bytes
   readonly log: Log
-  /** The bound of the memory tier, 64 MiB unless told; 0 for none. */
+  /** The bound of the memory tier, 24 MiB unless told; 0 for none. */
   readonly memoryBytes?: Bytes
 }
 
-const DEFAULT_MEMORY: Bytes = 64 * 1_048_576
+/** What one sequential reader has fetched ahead of it, and half as much again; more only makes the process larger. */
+const DEFAULT_MEMORY: Bytes = 24 * 1_048_576
 const TICK: Milliseconds = 1000
 /** Spaces that nobody has open are remembered, up to so many, as they are likely to be opened again. */
 const MOST_RESIDENT = 1024
