@@ -56,7 +56,14 @@ async function hungWorld(t: TestContext, options: readonly string[]): Promise<Hu
   hangs = true
   const mount = await mountSession(t, [repository], { options: [...REACH_NGINX, ...options] })
   // The first open of a URL asks the server which version it has; what is looked at here are reads.
-  await (await open(join(mount.path, 'hung'))).close()
+  try {
+    await (await open(join(mount.path, 'hung'))).close()
+  } catch (error) {
+    const { exitCode, signalCode } = mount.process
+    throw new Error(`the first open failed; process ${String(exitCode ?? signalCode)}: ${mount.log()}`, {
+      cause: error,
+    })
+  }
   return { mount, hung: join(mount.path, 'hung'), good: join(mount.path, 'good'), pending, content }
 }
 

@@ -69,7 +69,7 @@ export async function mountSession(
   sources: readonly string[],
   given: SessionOptions = {},
 ): Promise<MountSession> {
-  const home = await mkdtemp(join(tmpdir(), 'annexfs-session-'))
+  const home = await mkdtemp(join(tmpdir(), 'annexfs-test-'))
   const path = given.mountpoint ?? join(home, given.name ?? 'mount')
   const cache = given.cache ?? join(home, 'cache')
   await mkdir(path, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
@@ -92,6 +92,8 @@ export async function mountSession(
   t.after(async () => {
     await takeAway(child, exited, path)
     await rm(home, { recursive: true, force: true })
+    // Whatever a test is about: the program never shows its inside.
+    if (/\n\s+at .*:\d+:\d+|Unhandled|FATAL ERROR/.test(log)) throw new Error(`the mount showed a stack: ${log}`)
   })
   await new Promise<void>((resolve, reject) => {
     child.once('message', () => resolve())
