@@ -32,7 +32,7 @@ export interface ContentSetting {
 const KIB = 1024
 const MB = 1e6
 const READ: Bytes = 64 * KIB
-const SMALL_READS_FOR: Milliseconds = 3_000
+const SMALL_READS_FOR: Milliseconds = 5_000
 const WARM_TRIES = 2
 /** What a server still sends when its client has gone, and a client that fetches ahead still asks for. */
 const AFTERMATH: Milliseconds = 500

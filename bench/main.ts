@@ -34,7 +34,7 @@ const FULL: Scale = {
   coldMounts: 5,
   sequentialMounts: 3,
   randomReads: 20,
-  longest: 15_000,
+  longest: 10_000,
   names: 100_000,
   namesTurns: 2,
 }
@@ -43,7 +43,7 @@ const QUICK: Scale = {
   coldMounts: 3,
   sequentialMounts: 2,
   randomReads: 10,
-  longest: 8_000,
+  longest: 6_000,
   names: 20_000,
   namesTurns: 1,
 }
