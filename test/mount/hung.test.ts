@@ -70,6 +70,7 @@ async function hungWorld(t: TestContext, options: readonly string[]): Promise<Hu
 test('goal 7: killed readers are gone within 1 s, and their fetches end within 5 s', LIMIT, async (t) => {
   const { mount, hung, pending, good, content } = await hungWorld(t, ['--read-timeout', '30s'])
   const readers = Array.from({ length: 12 }, (_, index) => startReader(t, hung, index * 3_000_000 + 7, 5_000))
+  await Promise.all(readers.map((reader) => reader.opened))
   await until('the server has requests', () => pending.size >= 1)
   await sleep(500)
   const killed = Date.now()
@@ -112,8 +113,8 @@ test('goal 8: a remote that hangs is ETIMEDOUT at the deadline, and delays nobod
 test('goal 11: a mount with 64 blocked readers ends within 10 s', LIMIT, async (t) => {
   const { mount, hung, pending } = await hungWorld(t, ['--read-timeout', '60s'])
   const readers = Array.from({ length: 64 }, (_, index) => startReader(t, hung, index * 600_000, 1_000))
+  await Promise.all(readers.map((reader) => reader.opened))
   await until('the server has requests', () => pending.size >= 1)
-  await sleep(2_000)
   const started = Date.now()
   const code = await within(10_000, 'unmounting', mount.stop())
   assert.equal(code, 0, mount.log())
