@@ -1,4 +1,4 @@
-import { reasonOf } from '../errors.js'
+import { isAnnexfsError, reasonOf } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Bytes } from '../space/space.js'
 import { openLocalFile, type LocalFile, type LocalPath } from './local-file.js'
@@ -83,8 +83,8 @@ function holdingOf(file: LocalFile, name: string, place: string, lost: () => voi
         try {
           yield await patiently(place, demand.signal, () => file.read(start, length))
         } catch (error) {
-          // The next find opens anew: another file may be in its place by now.
-          if (!demand.signal.aborted) {
+          // The next find opens anew: another file may be in its place by now. A place that is slow has still the same.
+          if (!demand.signal.aborted && !isAnnexfsError(error, 'UNAVAILABLE')) {
             file.close()
             lost()
           }

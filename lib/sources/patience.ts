@@ -1,7 +1,11 @@
 import { abortError, AnnexfsError, throwIfAborted } from '../errors.js'
+import type { Milliseconds } from '../space/space.js'
 
 /** More operations than this that never came back, and a place gets no more: each holds a thread of a small pool. */
 const MOST_STUCK = 2
+
+/** An operation that was given up is stuck once it has run for this long: readers change their mind in a moment. */
+const STUCK_AFTER: Milliseconds = 1_000
 
 const stuck = new Map<string, number>()
 
@@ -21,6 +25,7 @@ export async function patiently<T>(
   if ((stuck.get(place) ?? 0) >= MOST_STUCK) {
     throw new AnnexfsError('UNAVAILABLE', `${place} does not answer: earlier reads of it are still waiting`)
   }
+  const started = performance.now()
   const running = operation()
   let stop: () => void = () => undefined
   const aborted = new Promise<'aborted'>((resolve) => (stop = () => resolve('aborted')))
@@ -31,12 +36,24 @@ export async function patiently<T>(
   } finally {
     signal.removeEventListener('abort', stop)
   }
-  stuck.set(place, (stuck.get(place) ?? 0) + 1)
+  const given = abortError(signal)
+  let counted = false
+  const count = (): void => {
+    counted = true
+    stuck.set(place, (stuck.get(place) ?? 0) + 1)
+  }
+  // A deadline that has passed is proof enough.
+  const left = given.code === 'TIMED_OUT' ? 0 : started + STUCK_AFTER - performance.now()
+  const timer = left > 0 ? setTimeout(count, left).unref() : undefined
+  if (timer === undefined) count()
   running
     .then(late, () => undefined)
-    .finally(() => answered(place))
+    .finally(() => {
+      clearTimeout(timer)
+      if (counted) answered(place)
+    })
     .catch(() => undefined)
-  throw abortError(signal)
+  throw given
 }
 
 function answered(place: string): void {

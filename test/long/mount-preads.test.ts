@@ -16,7 +16,12 @@ for (const options of [
       const { mount, pairs } = await preadSet(t, options)
       const seed = randomInt(2 ** 31)
       t.diagnostic(`seed ${seed}`)
-      assert.equal(await randomPreads(pairs, { seed, count: 100_000 }), 100_000)
+      try {
+        assert.equal(await randomPreads(pairs, { seed, count: 100_000 }), 100_000)
+      } catch (error) {
+        t.diagnostic(mount.log())
+        throw error
+      }
       assert.equal(await mount.stop(), 0, mount.log())
     },
   )
