@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { open, readFile, writeFile } from 'node:fs/promises'
 import { reasonOf } from '../errors.js'
 import type { Log } from '../log/log.js'
 import { mountTable } from './mount-table.js'
@@ -22,9 +22,36 @@ async function isControlMounted(): Promise<boolean> {
   return (await mountTable()).some((entry) => entry.type === 'fusectl' && entry.mountpoint === CONNECTIONS)
 }
 
-/** Ends the connection: every request that waits fails with ECONNABORTED. False where that is not allowed. */
-export async function abortConnection(device: string, log: Log): Promise<boolean> {
-  return writeControl(device, 'abort', '1', log)
+/** The means to end one connection: every request that waits then fails with ECONNABORTED. */
+export interface Abort {
+  /** Does nothing when the connection has gone. */
+  now(): Promise<void>
+  close(): Promise<void>
+}
+
+/**
+ * Opens the control file that ends the connection of `device`, while that is mounted. The kernel gives the numbers of
+ * devices to the next mount at once: a file that were opened only after unmounting might be another mount's.
+ * @returns undefined where that is not allowed.
+ */
+export async function openAbort(device: string, log: Log): Promise<Abort | undefined> {
+  const file = controlFile(device, 'abort')
+  try {
+    const handle = await open(file, 'w')
+    return {
+      now: async () => {
+        try {
+          await handle.write('1')
+        } catch (error) {
+          log.debug('the FUSE connection could not be ended', { file, reason: reasonOf(error) })
+        }
+      },
+      close: () => handle.close(),
+    }
+  } catch (error) {
+    log.debug('a FUSE control file cannot be opened', { file, reason: reasonOf(error) })
+    return undefined
+  }
 }
 
 /**
@@ -51,8 +78,7 @@ export async function raiseReadAhead(device: string, kib: number, log: Log): Pro
 }
 
 async function writeControl(device: string, name: string, value: string, log: Log): Promise<boolean> {
-  const minor = device.split(':')[1]
-  const file = `${CONNECTIONS}/${minor}/${name}`
+  const file = controlFile(device, name)
   try {
     await writeFile(file, value)
     return true
@@ -60,4 +86,8 @@ async function writeControl(device: string, name: string, value: string, log: Lo
     log.debug('a FUSE control file cannot be written', { file, reason: reasonOf(error) })
     return false
   }
+}
+
+function controlFile(device: string, name: string): string {
+  return `${CONNECTIONS}/${device.split(':')[1] ?? ''}/${name}`
 }

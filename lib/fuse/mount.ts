@@ -3,7 +3,7 @@ import type { Volume } from '../engine/volume.js'
 import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
 import { BackgroundLimit, FIXED } from './background-limit.js'
-import { abortConnection, ensureControl, raiseReadAhead, setMaxBackground } from './control.js'
+import { ensureControl, openAbort, raiseReadAhead, setMaxBackground } from './control.js'
 import { mountOptions } from './mount-options.js'
 import { isAnnexfsMount, mountAt, mountTable, type MountEntry } from './mount-table.js'
 import { findMountpoint, type Mountpoint } from './mountpoint.js'
@@ -125,16 +125,18 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
 
   const takeDown = async (): Promise<void> => {
     operations.stop()
+    // Opened before it is looked whether we are still mounted: so it is surely ours.
+    const abort = await openAbort(entry.device, log)
+    let ours = false
     try {
-      if (await isMounted(entry)) {
-        const lazily = await detach(entry)
-        if (lazily) await abortConnection(entry.device, log)
-      }
+      ours = await isMounted(entry)
+      if (ours && (await detach(entry))) await abort?.now()
     } catch (error) {
       // What still waits in the kernel is failed, even where the mount cannot be taken away.
-      await abortConnection(entry.device, log)
+      if (ours) await abort?.now()
       throw error
     } finally {
+      await abort?.close()
       await end()
     }
   }
