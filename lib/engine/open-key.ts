@@ -208,7 +208,7 @@ function torrents(content: KeyContent, size: Bytes, deps: Deps): (signal: AbortS
     for (const torrent of found.torrents) {
       try {
         const metainfo = await torrentAt(torrent.url, deps, signal)
-        return await torrentRoute(metainfo, torrent.file - 1, size, deps)
+        return await torrentRoute(metainfo, torrent.file - 1, content.key, size, deps)
       } catch (error) {
         attempts.push({ source: shownUrl(torrent.url), reason: reasonOf(error) })
       }

@@ -1,7 +1,11 @@
 import { AnnexfsError } from '../errors.js'
 import type { Source } from '../sources/source.js'
 import { webSeedSource } from '../sources/web-seed.js'
-import type { Metainfo, Torrent } from '../torrent/torrent.js'
+import { keyHash, type Key } from '../annex/key.js'
+import type { Bytes } from '../space/space.js'
+import type { Metainfo } from '../torrent/torrent.js'
+import { checkWhole } from '../verify/whole.js'
+import type { CheckWhole } from './wholeness.js'
 import type { SourceList } from '../scheduler/fetcher.js'
 import type { TorrentContent } from './content.js'
 import type { Deps } from './deps.js'
@@ -49,15 +53,31 @@ function torrentSources(metainfo: Metainfo, deps: Deps): SourceList {
   return { sources, unusable: [] }
 }
 
-/** A torrent's file as one of several ways to other content of `size` bytes. */
-export async function torrentRoute(torrent: Torrent, file: number, size: number, deps: Deps): Promise<Route> {
-  const metainfo = await torrent.load()
+/**
+ * A torrent's file as one of several ways to the content of a key. Its pieces have hashes, but nothing ties the torrent to
+ * the key: when all of it is there it is compared with the key's hash too, and a torrent of something else is not used
+ * for the key again.
+ * @throws AnnexfsError CORRUPT when it is known not to be the key's content.
+ */
+export async function torrentRoute(
+  metainfo: Metainfo,
+  file: number,
+  key: Key,
+  size: Bytes,
+  deps: Deps,
+): Promise<Route> {
   const spec = torrentSlice(metainfo, file, deps)
-  if (spec.slice.length !== size) {
-    throw new AnnexfsError(
-      'CORRUPT',
-      `file ${file + 1} of torrent ${metainfo.infohash} has ${spec.slice.length} bytes, the key says ${size}`,
-    )
+  const hash = keyHash(key)
+  const id = `${key.raw} ${metainfo.infohash} ${file}`
+  const wrong = await deps.facts.get('torrent-wrong', id, (value) => (value === true ? true : undefined))
+  if (spec.slice.length !== size || wrong === true) {
+    throw new AnnexfsError('CORRUPT', `file ${file + 1} of torrent ${metainfo.infohash} is not the content of this key`)
   }
-  return spaceRoute(`torrent ${metainfo.infohash}`, spec, deps)
+  if (hash === undefined) return spaceRoute(`torrent ${metainfo.infohash}`, spec, deps)
+  const check: CheckWhole = async (slice, signal) => {
+    const result = await checkWhole({ read: { cacheFolder: deps.cacheFolder }, slice, ...hash, signal })
+    if (result === 'mismatch') await deps.facts.set('torrent-wrong', id, true)
+    return result
+  }
+  return spaceRoute(`torrent ${metainfo.infohash}`, { ...spec, check, checkedAs: key.raw }, deps)
 }

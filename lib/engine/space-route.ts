@@ -9,7 +9,7 @@ export function spaceRoute(name: string, spec: SpaceSpec, deps: Deps): Route & {
   const space: ActiveSpace = deps.spaces.acquire(spec)
   const { wholeness } = space
   const generation = wholeness.generation
-  const strict = deps.verify === 'strict' && spec.slice.space.hashes === undefined
+  const strict = deps.verify === 'strict' && (spec.slice.space.hashes === undefined || spec.check !== undefined)
   const reader = new Reader({
     slice: spec.slice,
     cache: space.cache,

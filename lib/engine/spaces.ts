@@ -19,6 +19,8 @@ export interface SpaceSpec {
   readonly sources: () => Promise<SourceList>
   /** Checks the slice against the content's own hash; undefined when it has none. */
   readonly check: CheckWhole | undefined
+  /** What the check compares with, where the same slice may be checked against several (a torrent recorded for keys). */
+  readonly checkedAs?: string
 }
 
 /** A piece space in use, shared by all open files of it. */
@@ -39,7 +41,7 @@ interface History {
 interface Entry {
   readonly cache: CachedSpace
   readonly fetcher: Fetcher
-  /** By `offset+length` of the slice. */
+  /** By `offset+length` of the slice and what it is checked as. */
   readonly wholes: Map<string, Wholeness>
   readonly history: History
   users: number
@@ -131,9 +133,9 @@ export class Spaces {
     this.fetched.set(name, (this.fetched.get(name) ?? 0) + bytes)
   }
 
-  #wholeness(entry: Entry, { slice, check }: SpaceSpec): Wholeness {
+  #wholeness(entry: Entry, { slice, check, checkedAs = '' }: SpaceSpec): Wholeness {
     const { log, cacheLimit } = this.#options
-    const name = `${slice.offset}+${slice.length}`
+    const name = `${slice.offset}+${slice.length} ${checkedAs}`
     let wholeness = entry.wholes.get(name)
     if (wholeness === undefined) {
       const { cache, fetcher, history } = entry

@@ -26,8 +26,8 @@ export interface WholenessOptions {
 const FILL_WINDOW = 64
 
 /**
- * Watches a slice whose pieces have no hashes of their own: when all of it is in the cache it is checked against the
- * content's own hash. A mismatch empties the cache of it and raises {@link generation}: what was opened before must not
+ * Watches a slice of content that has a hash of its own: when all of it is in the cache it is checked against that. A
+ * mismatch empties the cache of it and raises {@link generation}: what was opened before must not
  * go on, what is opened later starts afresh from other sources.
  */
 export class Wholeness {
@@ -36,6 +36,8 @@ export class Wholeness {
   #checking: Promise<void> | undefined
   #filling: Promise<void> | undefined
   #purging: Promise<void> | undefined
+  /** Of a slice whose pieces have hashes of their own: it was compared with the content's hash as well. */
+  #matched = false
   #generation: number
 
   constructor(options: WholenessOptions) {
@@ -49,8 +51,12 @@ export class Wholeness {
   }
 
   get isWhole(): boolean {
-    const summary = this.#options.cache.summary()
-    return summary.assurance === 'whole' && this.#isComplete()
+    const checked = this.#hasHashes ? this.#matched : this.#options.cache.summary().assurance === 'whole'
+    return checked && this.#isComplete()
+  }
+
+  get #hasHashes(): boolean {
+    return this.#options.slice.space.hashes !== undefined
   }
 
   /** Waits until wrong content has been thrown away; undefined when none is there. */
@@ -61,7 +67,7 @@ export class Wholeness {
   /** Called after each fetched piece. */
   pieceArrived(): void {
     if (this.#options.check === undefined || this.#checking !== undefined || !this.#isComplete()) return
-    if (this.#options.cache.summary().assurance === 'whole') return
+    if (this.isWhole) return
     this.#startCheck().catch((error: unknown) => {
       if (this.#closing.signal.aborted) return
       this.#options.log.warn('could not check content against its key', {
@@ -153,12 +159,19 @@ export class Wholeness {
     const { check, slice, cache, fetcher, log } = this.#options
     if (check === undefined) return
     const result = await check(slice, this.#closing.signal)
-    if (result === 'match') {
+    if (result === 'match' && this.#hasHashes) {
+      this.#matched = true
+    } else if (result === 'match') {
       fetcher.vindicate()
       await cache.markWhole()
     } else if (result === 'mismatch') {
       this.#generation += 1
       this.#options.onWrong(this.#generation)
+      if (this.#hasHashes) {
+        // The pieces are what their torrent says; it is the torrent that is of something else.
+        log.error('a torrent that is recorded for a key does not hold its content', { torrent: slice.space.id })
+        return
+      }
       log.error('content is not what its key says: everything cached of it was thrown away', {
         content: slice.space.id,
         sources: [...fetcher.contributors].join(', ') || 'an earlier run',

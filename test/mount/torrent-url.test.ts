@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -34,10 +35,13 @@ test(
     const repository = await world.repository('a')
     await world.git('a', 'config', 'annex.security.allowed-ip-addresses', 'all')
     await world.annex('a', 'addurl', '--quiet', '--fast', `${server.url}/album.torrent`)
-    const key = `SHA256E-s${one.length}--${'0'.repeat(64)}.bin`
+    const key = `SHA256E-s${one.length}--${createHash('sha256').update(one).digest('hex')}.bin`
+    const wrongKey = `SHA256E-s${one.length}--${'0'.repeat(64)}.bin`
     const magnet = `magnet:?xt=urn:btih:${parseMetainfo(metainfo).infohash}`
     await world.annex('a', 'fromkey', '--force', key, 'magnet.bin')
     await world.annex('a', 'registerurl', key, magnet)
+    await world.annex('a', 'fromkey', '--force', wrongKey, 'wrong.bin')
+    await world.annex('a', 'registerurl', wrongKey, magnet)
     await world.git('a', 'commit', '--quiet', '-m', 'torrents')
 
     const cache = join(world.folder, 'cache')
@@ -55,6 +59,15 @@ test(
     assert.ok((await cat(twoName)).equals(two))
     assert.ok((await cat(oneName)).equals(one))
     assert.ok((await cat('magnet.bin')).equals(one), 'a magnet without a number means the first file')
+    const wrong = await annexfs(t, ['cat', repository, 'wrong.bin', ...options, ...switches])
+    assert.equal(wrong.code, 5, wrong.stderr)
+    assert.match(wrong.stderr, /does not match its key/)
+    const again = await annexfs(t, ['cat', repository, 'wrong.bin', ...options, ...switches])
+    assert.equal(again.stdout.length, 0, 'a torrent of something else is not used again')
+    assert.notEqual(again.code, 0)
+    const strict = await annexfs(t, ['cat', repository, 'magnet.bin', '--verify=strict', ...options, ...switches])
+    assert.ok(strict.stdout.equals(one), strict.stderr)
+
     const refused = await annexfs(t, [
       'cat',
       repository,
