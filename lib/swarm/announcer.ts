@@ -2,8 +2,11 @@ import { reasonOf } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { AllowedAddresses, AnnounceAnswer, Announcement } from './announce.js'
+import type { DataConnection } from './data-connection.js'
 import { announceHttp } from './tracker-http.js'
 import { announceUdp } from './tracker-udp.js'
+import { WsTracker } from './tracker-ws.js'
+import type { WebRtc } from './web-rtc.js'
 
 export interface AnnouncerOptions {
   readonly infohash: string
@@ -14,6 +17,11 @@ export interface AnnouncerOptions {
   readonly allowed: AllowedAddresses
   readonly progress: () => { readonly uploaded: Bytes; readonly downloaded: Bytes; readonly left: Bytes }
   readonly peer: (address: string) => void
+  readonly webRtc: WebRtc
+  /** May another peer be connected to? */
+  readonly hasRoom: () => boolean
+  /** Takes over an open connection to a WebRTC peer. */
+  readonly connected: (connection: DataConnection) => void
   readonly log: Log
 }
 
@@ -34,16 +42,20 @@ export class Announcer {
   readonly #closed = new AbortController()
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #greeted = new Set<string>()
+  readonly #sockets: readonly WsTracker[]
 
   constructor(private readonly options: AnnouncerOptions) {
     const urls = [...new Set(options.trackers.flat())].slice(0, MOST_TRACKERS)
-    for (const url of urls) void this.#keepTelling(url, 0)
+    const overSocket = (url: string): boolean => /^wss?:/i.test(url)
+    this.#sockets = urls.filter(overSocket).map((url) => this.#overSocket(url))
+    for (const url of urls) if (!overSocket(url)) void this.#keepTelling(url, 0)
   }
 
   close(): void {
     if (this.#closed.signal.aborted) return
     this.#closed.abort()
     for (const timer of this.#timers) clearTimeout(timer)
+    for (const socket of this.#sockets) socket.close()
     for (const url of this.#greeted) {
       this.#announce(url, 'stopped', AbortSignal.timeout(GOODBYE)).catch((error: unknown) => {
         this.options.log.debug('a tracker was not told that we stopped', { reason: reasonOf(error) })
@@ -77,10 +89,20 @@ export class Announcer {
   }
 
   async #announce(url: string, event: Announcement['event'], signal: AbortSignal): Promise<AnnounceAnswer> {
-    const { infohash, peerId, port, progress, allowed } = this.options
-    const announcement: Announcement = { infohash, peerId, port, ...progress(), event }
+    const { allowed } = this.options
+    const announcement = this.#announcement(event)
     if (/^udp:/i.test(url)) return await announceUdp(url, announcement, allowed, signal)
-    // WebRTC peers (ws and wss trackers) would make this process connect wherever they say: not supported.
     return await announceHttp(url, announcement, allowed, signal)
+  }
+
+  #announcement(event: Announcement['event']): Announcement {
+    const { infohash, peerId, port, progress } = this.options
+    return { infohash, peerId, port, ...progress(), event }
+  }
+
+  #overSocket(url: string): WsTracker {
+    const { allowed, webRtc, hasRoom, connected, log } = this.options
+    const announcement = (event: Announcement['event']): Announcement => this.#announcement(event)
+    return new WsTracker({ url, allowed, webRtc, announcement, hasRoom, peer: connected, log })
   }
 }

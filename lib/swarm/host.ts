@@ -11,6 +11,7 @@ import { Blame } from './blame.js'
 import { plainAddress } from './link.js'
 import { PORT_TAKEN, type ProcessOptions, type ProcessStatus, type ToParent, type TorrentMessage } from './messages.js'
 import { LONGEST_METADATA } from './longest-metadata.js'
+import { DataConnection } from './data-connection.js'
 import { exchangeMetadata, type MetadataMemory } from './metadata-exchange.js'
 import { guardLocalDiscovery } from './discovery-guard.js'
 import { Encryption } from './encryption.js'
@@ -18,6 +19,7 @@ import { joinAddress, ordinaryPeer, splitAddress } from './peer-address.js'
 import { guardPackets } from './packet-guard.js'
 import { Session } from './session.js'
 import { UploadAllowance } from './serving.js'
+import { WebRtc } from './web-rtc.js'
 import { guardWires } from './wire-guard.js'
 
 const TICK = 250
@@ -53,6 +55,7 @@ export class Host {
   readonly #resolving = new Map<number, { readonly torrent: SwarmTorrent; readonly announcer: Announcer | undefined }>()
   readonly #listening: Promise<void>
   readonly #encryption = new Encryption()
+  readonly #webRtc: WebRtc
   #questions = 0
   #lastNamed = 0
 
@@ -61,6 +64,7 @@ export class Host {
     guardWires()
     this.#blame = new Blame(options.banned)
     this.#allowance = new UploadAllowance(options.uploadLimit)
+    this.#webRtc = new WebRtc({ allows: (address) => this.#mayConnect(address), log: host.log })
     this.#client = new WebTorrent({
       torrentPort: options.port,
       // The same number for both, as clients do: one hole in a firewall is enough.
@@ -245,6 +249,11 @@ export class Host {
       peer: (address) => {
         if (!torrent.destroyed) torrent.addPeer(address, 'tracker')
       },
+      webRtc: this.#webRtc,
+      hasRoom: () => !torrent.destroyed && this.#hasRoom(torrent),
+      connected: (connection) => {
+        if (torrent.destroyed || torrent._addPeer(connection, 'webrtc', 'tracker') === null) connection.destroy()
+      },
       log: this.host.log,
     })
   }
@@ -256,6 +265,8 @@ export class Host {
     const incoming = torrent._addIncomingPeer.bind(torrent)
     const drain = torrent._drain.bind(torrent)
     torrent._addPeer = (peer, type, source) => {
+      // Only the trackers make these, to addresses that were checked.
+      if (peer instanceof DataConnection) return this.#hasRoom(torrent) ? inner(peer, type, source) : null
       const at = typeof peer === 'string' ? splitAddress(peer) : undefined
       if (typeof peer !== 'string' || at === undefined || this.#blame.banned(plainAddress(at.host))) return null
       return this.#encryption.apply(this.#client, peer, () => inner(peer, type, source))
@@ -265,8 +276,8 @@ export class Host {
       if (at === undefined || torrent._peersLength >= MOST_KNOWN_PEERS) return false
       const address = joinAddress(at.host, at.port)
       if (source === 'manual' || ordinaryPeer(at.host)) return addPeer(address, source)
-      this.#askPolicy(at.host, () => {
-        if (!torrent.destroyed) addPeer(address, source)
+      void this.#policyAllows(at.host).then((allowed) => {
+        if (allowed && !torrent.destroyed) addPeer(address, source)
       })
       return false
     }
@@ -290,18 +301,28 @@ export class Host {
     return this.#client.torrents.reduce((total, torrent) => total + torrent._numConns + torrent._numPending, 0)
   }
 
-  #askPolicy(host: string, granted: () => void): void {
-    if (this.#questions >= MOST_QUESTIONS) return
+  #hasRoom(torrent: SwarmTorrent): boolean {
+    return torrent._numConns < MOST_A_TORRENT && this.#connections() < this.host.options.maxConnections
+  }
+
+  /** For addresses that strangers named and that webtorrent does not connect to by itself. */
+  async #mayConnect(address: string): Promise<boolean> {
+    const plain = plainAddress(address)
+    if (this.#blame.banned(plain)) return false
+    return ordinaryPeer(plain) || (await this.#policyAllows(plain))
+  }
+
+  async #policyAllows(host: string): Promise<boolean> {
+    if (this.#questions >= MOST_QUESTIONS) return false
     this.#questions += 1
-    this.host
-      .allowed(host)
-      .then((addresses) => {
-        if (addresses.includes(host)) granted()
-      })
-      .catch((error: unknown) => this.host.log.debug('a peer was not checked', { host, reason: reasonOf(error) }))
-      .finally(() => {
-        this.#questions -= 1
-      })
+    try {
+      return (await this.host.allowed(host)).includes(host)
+    } catch (error) {
+      this.host.log.debug('a peer was not checked', { host, reason: reasonOf(error) })
+      return false
+    } finally {
+      this.#questions -= 1
+    }
   }
 
   #addNamed(torrent: SwarmTorrent): void {

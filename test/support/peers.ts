@@ -18,6 +18,7 @@ const SCRIPT = fileURLToPath(import.meta.url).replace(
   /dist[^/]*\/test\/support\/[^/]*$/,
   'test/support/libtorrent-peer.py',
 )
+const WEBTORRENT = fileURLToPath(new URL('webtorrent-peer.js', import.meta.url))
 const TRACKER = fileURLToPath(
   new URL('cmd.js', import.meta.resolve('bittorrent-tracker').replace(/index\.js$/, 'bin/')),
 )
@@ -208,6 +209,18 @@ async function transmissionSeeds(url: string): Promise<boolean> {
     // Not listening yet.
     return false
   }
+}
+
+/** A webtorrent client that seeds the torrent to WebRTC peers, bound to `host`, which its ws trackers name. */
+export async function startWebTorrent(
+  t: Context,
+  options: { readonly host: string; readonly torrent: MadeTorrent; readonly trackers: readonly string[] },
+): Promise<Pick<TestPeer, 'stop'>> {
+  const { host, torrent, trackers } = options
+  const told = { host, trackers, torrent: torrent.file, folder: torrent.folder }
+  const program = startProcess(t, process.execPath, [WEBTORRENT, JSON.stringify(told)])
+  await program.line()
+  return { stop: () => program.stop() }
 }
 
 /** A bittorrent-tracker server for http, udp and ws at `host`. */
