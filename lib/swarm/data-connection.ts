@@ -52,6 +52,8 @@ export class DataConnection extends Duplex {
       disableAutoNegotiation: true,
       enableIceTcp: false,
       maxMessageSize: LONGEST_MESSAGE,
+      // Done here when the channel is open: the library may begin with DTLS before it has noted what to compare with.
+      disableFingerprintVerification: true,
     })
     this.#timer = setTimeout(() => this.destroy(), OPENING)
     this.#peer.onStateChange((state) => {
@@ -176,7 +178,7 @@ export class DataConnection extends Duplex {
   #ready(): void {
     if (this.destroyed || this.connected) return
     const remote = this.#peer.getSelectedCandidatePair()?.remote
-    if (remote === undefined) {
+    if (remote === undefined || !this.#isThePeer()) {
       this.destroy()
       return
     }
@@ -185,6 +187,13 @@ export class DataConnection extends Duplex {
     this.remotePort = remote.port
     this.connected = true
     this.#open()
+  }
+
+  /** Has the other side shown the certificate that it was announced with (RFC 8122)? */
+  #isThePeer(): boolean {
+    const expected = /^a=fingerprint:(\S+) (\S+)\r?$/m.exec(this.#peer.remoteDescription()?.sdp ?? '')
+    const shown = this.#peer.remoteFingerprint()
+    return expected?.[1] === shown.algorithm && expected[2] === shown.value
   }
 
   #receive(message: string | Buffer | ArrayBuffer): void {

@@ -34,6 +34,8 @@ const LATEST: Milliseconds = 60 * 60_000
 const ANSWER_WITHIN: Milliseconds = 20_000
 const AFTER_FAILURE: Milliseconds = 15_000
 const MOST_AFTER_FAILURE: Milliseconds = 30 * 60_000
+/** After a peer that has answered was not reached; once in a connection to the tracker. */
+const TRY_AGAIN: Milliseconds = 3000
 const GOODBYE: Milliseconds = 1000
 /** Messages that may come at once, and a second. A tracker passes on an offer for every peer that comes. */
 const BURST = 100
@@ -52,6 +54,7 @@ export class WsTracker {
   #timer: NodeJS.Timeout | undefined
   #answering = 0
   #greeted = false
+  #triedAgain = false
   #failures = 0
   #tokens = BURST
   #lastMessage = Date.now()
@@ -98,6 +101,7 @@ export class WsTracker {
     const socket = await openSocket(this.options.url, this.options.allowed, signal)
     this.#socket = socket
     this.#tokens = BURST
+    this.#triedAgain = false
     await new Promise<void>((resolve, reject) => {
       const end = (reason: string): void => {
         socket.terminate()
@@ -175,20 +179,28 @@ export class WsTracker {
       this.options.log.debug('a WebRTC peer of a tracker was not reached', { reason: reasonOf(error) })
     }
     if (isFields(offer)) this.#meet(peerId, from, offerId, offer).catch(ignored)
-    else if (isFields(answer)) this.#accept(peerId, offerId, answer).catch(ignored)
+    else if (isFields(answer)) {
+      this.#accept(peerId, offerId, answer).catch((error: unknown) => {
+        ignored(error)
+        if (this.#triedAgain || this.#closed.signal.aborted) return
+        this.#triedAgain = true
+        this.#announceIn(TRY_AGAIN, end)
+      })
+    }
   }
 
   #answered(interval: unknown, end: (reason: string) => void): void {
     // Offers and warnings of a server come the same way; only the first after an announcement sets the clock.
     this.#greeted = true
     const seconds = typeof interval === 'number' && interval > 0 ? interval : USUAL_INTERVAL / 1000
+    this.#announceIn(Math.min(LATEST, Math.max(SOONEST, seconds * 1000)), end)
+  }
+
+  #announceIn(pause: Milliseconds, end: (reason: string) => void): void {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(
-      () => {
-        this.#announce(end).catch((error: unknown) => end(`was not told: ${reasonOf(error)}`))
-      },
-      Math.min(LATEST, Math.max(SOONEST, seconds * 1000)),
-    )
+    this.#timer = setTimeout(() => {
+      this.#announce(end).catch((error: unknown) => end(`was not told: ${reasonOf(error)}`))
+    }, pause)
   }
 
   async #meet(peerId: string, from: string, offerId: string, offer: Fields): Promise<void> {

@@ -3,6 +3,8 @@ import { createSocket } from 'node:dgram'
 import { test, type TestContext } from 'node:test'
 import type { WebSocket } from 'ws'
 import { textLog } from '../../lib/log/log.js'
+import { DataConnection } from '../../lib/swarm/data-connection.js'
+import { safeDescription } from '../../lib/swarm/sdp.js'
 import { WebRtc } from '../../lib/swarm/web-rtc.js'
 import { makeTorrent, startLibtorrent, startTracker, startWebTorrent, until } from '../support/peers.js'
 import { startHostileTracker } from '../support/ws-tracker.js'
@@ -214,6 +216,26 @@ test('goal 31: a ws tracker that talks rubbish costs neither the process nor mem
   await readPiece(holding, 1)
   assert.equal((await swarm.status()).pid, pid)
 })
+
+for (const honest of [true, false]) {
+  test(`a WebRTC peer ${honest ? 'with the announced' : 'with another than the announced'} certificate is ${honest ? 'taken' : 'refused'}`, async () => {
+    const library = await import('node-datachannel')
+    const allows = async (): Promise<boolean> => await Promise.resolve(true)
+    const here = (sdp: string): string => sdp.replaceAll(/( UDP \d+) \S+ /g, '$1 127.0.0.1 ')
+    const offer = await DataConnection.offer(library)
+    const other = `a=fingerprint:sha-256 ${Array.from({ length: 32 }, () => 'AB').join(':')}`
+    const told = honest ? offer.sdp : offer.sdp.replace(/a=fingerprint:\S+ \S+/, other)
+    const answer = await DataConnection.answer(library, await safeDescription(here(told), allows))
+    offer.connection.accept(await safeDescription(here(answer.sdp), allows))
+    const gone = new Promise<void>((resolve) => answer.connection.once('close', resolve))
+    if (honest) await answer.connection.opened()
+    else await gone
+    assert.equal(answer.connection.connected, honest)
+    offer.connection.destroy()
+    answer.connection.destroy()
+    await gone
+  })
+}
 
 test('says once that WebRTC peers cannot be reached when the library is not there', async () => {
   const lines: string[] = []
