@@ -1,4 +1,4 @@
-import type { Bytes } from '../space/space.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
 
 /** What is asked of peers in one request (BEP 3: all clients take 16 KiB, many close the connection at more). */
 export const BLOCK_LENGTH = 16 * 1024
@@ -39,12 +39,12 @@ export class Assembly {
   constructor(
     readonly index: number,
     readonly bytes: Uint8Array,
-    now: number,
+    private readonly begun: Milliseconds,
   ) {
     const blocks = Math.ceil(bytes.byteLength / BLOCK_LENGTH)
     this.blocks = Array.from({ length: blocks }, () => ({ done: false, asked: [], askedAt: 0 }))
     this.#missing = this.blocks.length
-    this.lastProgress = now
+    this.lastProgress = begun
   }
 
   get complete(): boolean {
@@ -53,6 +53,17 @@ export class Assembly {
 
   get untouched(): boolean {
     return this.#missing === this.blocks.length && this.blocks.every((block) => block.asked.length === 0)
+  }
+
+  /** How long it was worked on until `now`. */
+  elapsed(now: Milliseconds): Milliseconds {
+    return Math.max(1, now - this.begun)
+  }
+
+  /** How long the rest takes if it goes on as it went; without end before the first block. */
+  remaining(now: Milliseconds): Milliseconds {
+    const done = this.blocks.length - this.#missing
+    return done === 0 ? Infinity : (this.elapsed(now) / done) * this.#missing
   }
 
   /** The first block that nobody was asked for, or -1. */

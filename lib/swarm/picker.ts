@@ -19,6 +19,8 @@ const OVERDUE: Milliseconds = 700
 /** A peer that owes blocks and gave nothing for this long is not waited for. */
 const SNUBBED: Milliseconds = 3000
 const MOST_ASKED = 2
+/** A piece that takes this much longer is worth beginning again with a better peer. */
+const CRAWLING: Milliseconds = 3000
 /** After so many changes of owner a piece is shared after all: better a doubtful piece than none. */
 const MOST_TAKEOVERS = 3
 const MOST_WANTS = 4096
@@ -186,12 +188,21 @@ export class Picker {
     if (owner === giver || assembly.takeovers > MOST_TAKEOVERS || assembly.untouched) return assembly
     if (owner === undefined && trusted) return assembly
     const idle = Date.now() - assembly.lastProgress
-    const crawls = owner !== undefined && idle > OVERDUE && giver.speed() > 4 * owner.speed()
-    if (idle < SNUBBED && !crawls) return undefined
+    if (idle < SNUBBED && (owner === undefined || !this.#outdoes(giver, owner, assembly))) return undefined
     this.#drop(assembly.index)
     const fresh = this.#open(assembly.index, 'read')
     if (fresh !== undefined) fresh.takeovers = assembly.takeovers + 1
     return fresh
+  }
+
+  /** Is it better that `giver` begins again what `owner` is at? One that gave nothing yet gets its chance early or not. */
+  #outdoes(giver: Giver, owner: Giver, assembly: Assembly): boolean {
+    const now = Date.now()
+    const elapsed = assembly.elapsed(now)
+    const remaining = assembly.remaining(now)
+    if (elapsed < OVERDUE || remaining < CRAWLING) return false
+    if (giver.speed() > 0) return giver.speed() > 4 * owner.speed()
+    return this.#givers.get(giver)?.owes === 0 && elapsed > 2 * OVERDUE && remaining > 4 * elapsed
   }
 
   #betterElsewhere(index: number, giver: Giver): boolean {

@@ -8,7 +8,7 @@ import libtorrent as lt
 told = json.loads(sys.argv[1])
 settings = {
     "listen_interfaces": told["listen"],
-    "outgoing_interfaces": told["listen"].split(":")[0],
+    "outgoing_interfaces": told["listen"].rsplit(":", 1)[0].strip("[]"),
     "enable_dht": bool(told.get("dht")),
     "enable_lsd": bool(told.get("lsd")),
     "enable_upnp": False,

@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { joinAddress } from '../../lib/swarm/peer-address.js'
 import { encodeBencode, type Encodable } from '../../lib/torrent/bencode.js'
 import { parseMetainfo, type Metainfo } from '../../lib/torrent/metainfo.js'
 import { startProcess, type TestProcess } from './process.js'
@@ -137,7 +138,7 @@ export async function startLibtorrent(t: Context, options: LibtorrentOptions): P
     ...options,
     torrent: options.torrent.file,
     folder,
-    listen: `${options.host}:${await freePort(options.host)}`,
+    listen: joinAddress(options.host, await freePort(options.host)),
   }
   const program = startProcess(t, '/usr/bin/python3', [SCRIPT, JSON.stringify(told)])
   const { port } = JSON.parse(await program.line()) as { port: number }
@@ -146,7 +147,7 @@ export async function startLibtorrent(t: Context, options: LibtorrentOptions): P
     return JSON.parse(await program.line()) as LibtorrentStatus
   }
   return {
-    address: `${options.host}:${port}`,
+    address: joinAddress(options.host, port),
     port,
     stop: () => program.stop(),
     status: () => ask({}),
