@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import { displayKey, escapeBytes, isStable, keyFile, keyHash, type Key } from '../annex/key.js'
 import { AnnexfsError, reasonOf, type Attempt } from '../errors.js'
 import { shownUrl } from '../net/url.js'
@@ -24,6 +25,9 @@ const LONGEST_ID = 480
 const QUESTION_TIMEOUT: Milliseconds = 10_000
 /** A key that says its size is opened without knowing its version when the source is slow to say it. */
 const SIZED_PATIENCE: Milliseconds = 3_000
+
+/** A server that did not answer is not asked for versions again for this long. */
+const SILENT_FOR: Milliseconds = 60_000
 
 /**
  * Opens an annexed file. In order of cost: the repository's own object, read in place; the key's piece space, filled
@@ -61,12 +65,15 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
 async function learn(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Learned | undefined> {
   const known = await learnedSize(content.key, deps)
   if (known !== undefined) return known
+  const silent = silentSources(deps)
+  if (content.key.size !== undefined && silent.has(content.id)) return undefined
   const patient =
     content.key.size === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(SIZED_PATIENCE)])
   try {
     return await measureOnce(content, deps, patient)
   } catch (error) {
     if (content.key.size === undefined || signal.aborted) throw error
+    silent.set(content.id, true)
     deps.log.debug('the version of content could not be learned', {
       key: displayKey(content.key),
       reason: reasonOf(error),
@@ -109,6 +116,15 @@ export function learnedSize(key: Key, deps: Pick<Deps, 'facts'>): Promise<Learne
 export async function sizeOf(content: KeyContent, deps: Deps, signal: AbortSignal): Promise<Bytes> {
   const known = await learnedSize(content.key, deps)
   return (known ?? (await measureOnce(content, deps, signal))).size
+}
+
+/** Keys that say their size and whose sources did not say their version: for a while they are opened without asking. */
+const silences = new WeakMap<Deps, LRUCache<string, true>>()
+
+function silentSources(deps: Deps): LRUCache<string, true> {
+  const known = silences.get(deps) ?? new LRUCache<string, true>({ max: 10_000, ttl: SILENT_FOR })
+  silences.set(deps, known)
+  return known
 }
 
 /** Questions to sources that wait for an answer, by key: many readers may open a file at once. */

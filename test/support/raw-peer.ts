@@ -64,7 +64,13 @@ export async function startRawPeer(
 }
 
 /** Connects from `from` to a peer. */
-export async function connectRaw(t: Context, from: string, host: string, port: number, infohash: string): Promise<RawWire> {
+export async function connectRaw(
+  t: Context,
+  from: string,
+  host: string,
+  port: number,
+  infohash: string,
+): Promise<RawWire> {
   const socket = createConnection({ host, port, localAddress: from })
   t.after(() => socket.destroy())
   return await new Promise((resolve, reject) => {
