@@ -34,8 +34,8 @@ const LATEST: Milliseconds = 60 * 60_000
 const ANSWER_WITHIN: Milliseconds = 20_000
 const AFTER_FAILURE: Milliseconds = 15_000
 const MOST_AFTER_FAILURE: Milliseconds = 30 * 60_000
-/** After a peer that has answered was not reached; once in a connection to the tracker. */
-const TRY_AGAIN: Milliseconds = 3000
+/** Announcements at the soonest while no peer is reached: when both sides offer at once, both connections may be lost. */
+const EARLY_ANNOUNCEMENTS = 3
 const GOODBYE: Milliseconds = 1000
 /** Messages that may come at once, and a second. A tracker passes on an offer for every peer that comes. */
 const BURST = 100
@@ -54,7 +54,7 @@ export class WsTracker {
   #timer: NodeJS.Timeout | undefined
   #answering = 0
   #greeted = false
-  #triedAgain = false
+  #early = EARLY_ANNOUNCEMENTS
   #failures = 0
   #tokens = BURST
   #lastMessage = Date.now()
@@ -101,7 +101,7 @@ export class WsTracker {
     const socket = await openSocket(this.options.url, this.options.allowed, signal)
     this.#socket = socket
     this.#tokens = BURST
-    this.#triedAgain = false
+    this.#early = EARLY_ANNOUNCEMENTS
     await new Promise<void>((resolve, reject) => {
       const end = (reason: string): void => {
         socket.terminate()
@@ -179,21 +179,16 @@ export class WsTracker {
       this.options.log.debug('a WebRTC peer of a tracker was not reached', { reason: reasonOf(error) })
     }
     if (isFields(offer)) this.#meet(peerId, from, offerId, offer).catch(ignored)
-    else if (isFields(answer)) {
-      this.#accept(peerId, offerId, answer).catch((error: unknown) => {
-        ignored(error)
-        if (this.#triedAgain || this.#closed.signal.aborted) return
-        this.#triedAgain = true
-        this.#announceIn(TRY_AGAIN, end)
-      })
-    }
+    else if (isFields(answer)) this.#accept(peerId, offerId, answer).catch(ignored)
   }
 
   #answered(interval: unknown, end: (reason: string) => void): void {
     // Offers and warnings of a server come the same way; only the first after an announcement sets the clock.
     this.#greeted = true
     const seconds = typeof interval === 'number' && interval > 0 ? interval : USUAL_INTERVAL / 1000
-    this.#announceIn(Math.min(LATEST, Math.max(SOONEST, seconds * 1000)), end)
+    const soon = this.#early > 0
+    if (soon) this.#early -= 1
+    this.#announceIn(soon ? SOONEST : Math.min(LATEST, Math.max(SOONEST, seconds * 1000)), end)
   }
 
   #announceIn(pause: Milliseconds, end: (reason: string) => void): void {
@@ -239,7 +234,10 @@ export class WsTracker {
     connection.id = peerId
     if (!(await this.options.webRtc.opened(connection))) return
     if (this.#closed.signal.aborted) connection.destroy()
-    else this.options.peer(connection)
+    else {
+      this.#early = 0
+      this.options.peer(connection)
+    }
   }
 
   #send(message: Fields): boolean {
