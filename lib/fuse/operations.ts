@@ -60,9 +60,20 @@ export class Operations {
     this.#volume = volume
     this.#log = rateLimited(options.log, 1000)
     this.#deadlines = new Deadlines(options.readTimeout)
-    this.#reads = new Reads({ timeout: options.readTimeout, log: this.#log, gauge: options.gauge })
+    this.#orphans = new Orphans({
+      log: this.#log,
+      others: options.allowOther,
+      handles: () => this.#handles.values(),
+    })
+    const gauge = {
+      started: () => {
+        options.gauge.started()
+        this.#orphans.watch()
+      },
+      ended: () => options.gauge.ended(),
+    }
+    this.#reads = new Reads({ timeout: options.readTimeout, log: this.#log, gauge })
     this.#values = new AttributeValues(volume)
-    this.#orphans = new Orphans({ log: this.#log, others: options.allowOther })
     this.handlers = this.#makeHandlers()
   }
 
@@ -107,10 +118,10 @@ export class Operations {
           this.#reads.start({ path, file, waiting, failures, view, length, offset: low + high * 2 ** 32, answer })
         }
       },
-      flush: (signal, path, number) => {
+      flush: (signal, _path, number) => {
         signal(0)
         const handle = this.#handles.get(number)
-        if (handle !== undefined) this.#orphans.flushed(handle, path)
+        if (handle !== undefined) this.#orphans.flushed(handle)
       },
       release: (signal, path, number) => {
         signal(0)
