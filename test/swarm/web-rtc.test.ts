@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
-import { test, type TestContext } from 'node:test'
+import { after, test, type TestContext } from 'node:test'
 import type { WebSocket } from 'ws'
 import { textLog } from '../../lib/log/log.js'
 import { DataConnection } from '../../lib/swarm/data-connection.js'
@@ -9,6 +9,9 @@ import { WebRtc } from '../../lib/swarm/web-rtc.js'
 import { makeTorrent, startLibtorrent, startTracker, startWebTorrent, until } from '../support/peers.js'
 import { startHostileTracker } from '../support/ws-tracker.js'
 import { holdingOf, MIB, openSwarm, readAll, readPiece, residentBytes } from './open-swarm.js'
+
+// The library's threads would keep this process from ending.
+after(async () => (await import('node-datachannel')).cleanup())
 
 const PIECE = 64 * 1024
 
