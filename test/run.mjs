@@ -32,7 +32,12 @@ const LONGEST_FILE = long ? 3_600_000 : 300_000
 const before = leftovers()
 const child = spawn(
   process.execPath,
-  ['--test', '--test-concurrency=2', `--test-timeout=${LONGEST_FILE}`, ...files.map((name) => relative(root, join(compiled, name)))],
+  [
+    '--test',
+    '--test-concurrency=2',
+    `--test-timeout=${LONGEST_FILE}`,
+    ...files.map((name) => relative(root, join(compiled, name))),
+  ],
   { cwd: root, stdio: 'inherit', env: { ...process.env, UV_THREADPOOL_SIZE: '16', NODE_ENV: 'test' } },
 )
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))

@@ -35,15 +35,21 @@ export function isGone(error: unknown): boolean {
 /** Bytes on disk that the spaces' files take now. */
 export async function allocatedBytes(root: string): Promise<Bytes> {
   let total = 0
-  let batch: Promise<Bytes>[] = []
+  // Paths, not promises: one that failed while the next folder is listed would have nobody who waits for it.
+  let batch: string[] = []
   for await (const name of spaceNames(root)) {
     const folder = spaceFolder(root, name)
-    batch.push(blocksOf(join(folder, 'index')), blocksOf(join(folder, 'data')))
+    batch.push(join(folder, 'index'), join(folder, 'data'))
     if (batch.length < TOGETHER) continue
-    for (const bytes of await Promise.all(batch)) total += bytes
+    total += await sumOf(batch)
     batch = []
   }
-  for (const bytes of await Promise.all(batch)) total += bytes
+  return total + (await sumOf(batch))
+}
+
+async function sumOf(paths: readonly string[]): Promise<Bytes> {
+  let total = 0
+  for (const bytes of await Promise.all(paths.map((path) => blocksOf(path)))) total += bytes
   return total
 }
 

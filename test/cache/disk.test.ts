@@ -159,8 +159,8 @@ test(
     await load.ready
     await until('it caches', () => (load.figures()?.stored ?? 0) > 50)
     chmodSync(folder, 0)
-    await until('it cannot cache', () => (load.figures()?.refused ?? 0) > 50).catch((error: unknown) => {
-      throw new Error(JSON.stringify(load.figures()), { cause: error })
+    await until('it cannot cache', () => (load.figures()?.refused ?? 0) > 50).catch(async (error: unknown) => {
+      throw new Error(`${JSON.stringify(load.figures())} ${String(await load.ended)}`, { cause: error })
     })
     chmodSync(folder, 0o700)
     const before = load.figures()?.stored ?? 0
