@@ -113,11 +113,16 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const onSignal = (): void => {
     end().catch((error: unknown) => log.error('could not unmount', { reason: reasonOf(error) }))
   }
+  // A fault of ours must not take everybody's open files with it; what it concerned has failed, or will at its deadline.
+  const onFault = (reason: unknown): void =>
+    log.error('an error that nobody handled; please report it', { reason: reasonOf(reason) })
+  process.on('unhandledRejection', onFault)
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, onSignal)
   const ended = mounted.closed.then(async () => {
     clearTimeout(warming)
     for (const signal of signals) process.off(signal, onSignal)
+    process.off('unhandledRejection', onFault)
     await engine.volume.close()
   })
   return { engine, mounted, ended, end, summary: () => fetchedLine(engine) }
