@@ -89,7 +89,8 @@ export class Pins {
   /** How long other opens wait for this one at the most. */
   #remember(path: string, nodeId: string, contentId: string): Milliseconds {
     const opened = this.#opened.get(path)
-    if (opened?.nodeId === nodeId && opened.contentId === contentId) return 0
+    // The kernel may have forgotten the inode since (little memory), and then drops pages as at the very first open.
+    if (opened?.nodeId === nodeId && opened.contentId === contentId) return NEW_SETTLES
     if (opened === undefined && !this.#forgetful) {
       this.#opened.set(path, { nodeId, contentId, shift: 0 })
       return NEW_SETTLES

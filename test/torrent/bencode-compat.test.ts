@@ -55,6 +55,9 @@ async function loadCopy(folder: string): Promise<Copy> {
 
 const copies = await findCopies()
 
+/** Refused on purpose: they would change what every object can do. */
+const REFUSED = new Set(['__proto__'])
+
 const protocolValue = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 5 },
@@ -62,7 +65,11 @@ const protocolValue = fc.letrec<{ value: unknown }>((tie) => ({
     fc.uint8Array({ maxLength: 30 }).map((bytes) => Buffer.from(bytes)),
     fc.array(tie('value'), { maxLength: 4 }),
     fc
-      .dictionary(fc.stringMatching(/^[a-z_ .0-9]{1,12}$/), tie('value'), { maxKeys: 4 })
+      .dictionary(
+        fc.stringMatching(/^[a-z_ .0-9]{1,12}$/).filter((name) => !REFUSED.has(name)),
+        tie('value'),
+        { maxKeys: 4 },
+      )
       .map((entries) => ({ ...entries })),
   ),
 })).value
