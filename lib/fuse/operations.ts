@@ -183,7 +183,19 @@ export class Operations {
     })
   }
 
+  /** A path whose content was found wrong shows another one when its last handle is gone, which we learn a moment late. */
   async #open(path: string): Promise<number> {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#openOnce(path)
+      } catch (error) {
+        if (!(error instanceof OtherContent) || tries >= RELEASE_TRIES) throw error
+        await this.#deadlines.wait(RELEASE_PAUSE)
+      }
+    }
+  }
+
+  async #openOnce(path: string): Promise<number> {
     const node = this.#pins.get(path)?.node ?? (await this.#fileAt(path))
     const pin = this.#pins.take(path, this.#pins.get(path)?.node ?? node)
     try {
@@ -207,7 +219,7 @@ export class Operations {
   /** Lets the kernel forget another size, and gives the open file its number. */
   async #opened(pin: Pin, file: OpenFile): Promise<number> {
     if (!this.#pins.found(pin, file.contentId, file.size)) {
-      throw new AnnexfsError('CORRUPT', 'the content changed while it was open; close it everywhere and open it again')
+      throw new OtherContent()
     }
     const remaining = this.#told.remaining(pin.path, file.size, performance.now())
     if (remaining > 0) await this.#deadlines.wait(remaining)
@@ -287,6 +299,16 @@ export class Operations {
     const expected = errno === ERRNO.ENOENT || isAnnexfsError(error, 'ABORTED')
     if (!expected) this.#log.warn(`cannot serve ${path}`, { reason: reasonOf(error) })
     refuse(errno)
+  }
+}
+
+/** How long an open waits for the release of handles that were closed just before. */
+const RELEASE_TRIES = 5
+const RELEASE_PAUSE: Milliseconds = 60
+
+class OtherContent extends AnnexfsError {
+  constructor() {
+    super('CORRUPT', 'the content changed while it was open; close it everywhere and open it again')
   }
 }
 
