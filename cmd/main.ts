@@ -4,12 +4,11 @@ import { cacheCommand } from './cache.js'
 import { catCommand } from './cat.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
-import { mainHelp, type Command } from './help.js'
+import { helpOf, mainHelp, type Command } from './help.js'
 import { lsCommand } from './ls.js'
 import { mountCommand } from './mount.js'
 import { unmountCommand } from './unmount.js'
 import { version } from './version.js'
-import { helpOf } from './help.js'
 import { parseArguments } from './options.js'
 
 const COMMANDS: readonly Command[] = [mountCommand, unmountCommand, lsCommand, catCommand, cacheCommand, doctorCommand]
