@@ -10,6 +10,8 @@ export interface ObjectName {
   readonly content: Key
   /** In an exported or imported tree: the path below the store's root, raw bytes; the key then names no place. */
   readonly path?: Buffer
+  /** Appended to the file name that the key gives: `.chunk1`, `.chunkcount` of old chunked directory and WebDAV stores. */
+  readonly suffix?: string
   /** The object's size where it is known beforehand; that of an encrypted one never is. */
   readonly size?: Bytes
 }
