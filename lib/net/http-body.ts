@@ -3,6 +3,8 @@ import { abortError, AnnexfsError, isAnnexfsError, reasonOf, systemCode } from '
 import type { Bytes, Milliseconds } from '../space/space.js'
 import { shownUrl } from './url.js'
 
+export type HttpMethod = 'GET' | 'HEAD' | 'POST'
+
 /** An answer: its head at once, its body as it is read. Either iterate over it (once) or `cancel()` it. */
 export interface HttpBody extends AsyncIterable<Uint8Array> {
   /** The URL that answered, after redirects, with its secrets: not for logs. */
@@ -26,8 +28,9 @@ const RESUME_BELOW: Bytes = 128 * 1024
 
 export interface ExchangeOptions {
   readonly url: URL
-  readonly method: 'GET' | 'HEAD'
+  readonly method: HttpMethod
   readonly headers: Readonly<Record<string, string>>
+  readonly body?: string | Uint8Array
   readonly signal: AbortSignal
   /** The longest silence of the server, before its answer and within it. */
   readonly idleTimeout: Milliseconds
@@ -38,15 +41,37 @@ export interface ExchangeOptions {
  * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, FORBIDDEN (certificate, address), ABORTED.
  */
 export function exchange(dispatcher: Dispatcher, options: ExchangeOptions): Promise<HttpBody> {
-  const { url, method, headers, signal } = options
+  const { url, method, headers, body = null, signal } = options
   if (signal.aborted) return Promise.reject(abortError(signal))
   const answer = new Exchange(options)
   dispatcher.dispatch(
     // Our own timers know what we wait for; the library's would also run while a reader takes its time.
-    { origin: url.origin, path: url.pathname + url.search, method, headers, headersTimeout: 0, bodyTimeout: 0 },
+    { origin: url.origin, path: url.pathname + url.search, method, headers, body, headersTimeout: 0, bodyTimeout: 0 },
     answer,
   )
   return answer.started
+}
+
+/**
+ * All of an answer's body, in one piece.
+ * @param most bytes; more is refused.
+ * @throws AnnexfsError INVALID (longer, or compressed), UNAVAILABLE, TIMED_OUT, ABORTED.
+ */
+export async function wholeBody(answer: HttpBody, most: Bytes): Promise<Buffer> {
+  const shown = shownUrl(answer.url)
+  const encoding = answer.header('content-encoding') ?? 'identity'
+  if (!/^(identity)?$/i.test(encoding.trim())) {
+    answer.cancel()
+    throw new AnnexfsError('INVALID', `${shown}: the answer came compressed, which nobody asked for`)
+  }
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of answer) {
+    size += chunk.byteLength
+    if (size > most) throw new AnnexfsError('INVALID', `${shown}: the answer is longer than ${most} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
 }
 
 class Exchange implements HttpBody, Dispatcher.DispatchHandler {

@@ -5,7 +5,8 @@ import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import type { AddressPolicy } from './address-policy.js'
-import { exchange, type HttpBody } from './http-body.js'
+import { exchange, wholeBody, type HttpBody, type HttpMethod } from './http-body.js'
+import { plainHeaders } from './http-headers.js'
 import { systemResolve, type Resolve } from './resolve.js'
 import { shownUrl, webUrl } from './url.js'
 
@@ -16,6 +17,8 @@ export interface HttpClientOptions {
   readonly redirectPolicy?: AddressPolicy
   readonly log: Log
   readonly userAgent?: string
+  /** The user's own headers, for every request; as with credentials, not for redirects to another origin. */
+  readonly headers?: readonly (readonly [string, string])[]
   /** Default 10 s: name, TCP and TLS together. */
   readonly connectTimeout?: Milliseconds
   /** Default 10 s: the longest silence before and within an answer. */
@@ -25,11 +28,36 @@ export interface HttpClientOptions {
   readonly ca?: readonly string[]
 }
 
-export interface GetOptions {
+/** Headers that let one request pass: called for each request, and for each redirect within the first origin. */
+export type Authorize = (request: {
+  readonly method: HttpMethod
+  readonly url: URL
+}) => Promise<Readonly<Record<string, string>>>
+
+export interface RequestOptions {
   readonly signal: AbortSignal
+  /** Like credentials, not for redirects to another origin. */
+  readonly headers?: Readonly<Record<string, string>>
+  readonly authorize?: Authorize
+  /** Where an earlier request was redirected from to this URL: its origin is the first one, and has the credentials. */
+  readonly redirectedFrom?: string | URL
+}
+
+export interface GetOptions extends RequestOptions {
   readonly range?: ByteRange
   /** A strong entity tag or date (RFC 9110, 13.1.5): the range only if that still holds, else all of it. */
   readonly ifRange?: string
+}
+
+export interface PostOptions extends RequestOptions {
+  readonly body: string | Uint8Array
+  /** Longest answer that is taken, in bytes. Default 1 MiB. */
+  readonly most?: Bytes
+}
+
+/** An answer with all of its body. */
+export interface HttpAnswer extends Pick<HttpBody, 'url' | 'status' | 'header'> {
+  readonly body: Buffer
 }
 
 const MOST_REDIRECTS = 5
@@ -40,7 +68,10 @@ const KEEP_ALIVE: Milliseconds = 15_000
 const LARGEST_HEAD: Bytes = 32 * 1024
 /** Before the next address of a host is tried. */
 const NEXT_ADDRESS_AFTER: Milliseconds = 1_000
+const LARGEST_ANSWER: Bytes = 1024 * 1024
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
+/** Those after which a POST is to be sent again as it was (RFC 9110, 15.4.8). */
+const POST_REDIRECTS: ReadonlySet<number> = new Set([307, 308])
 
 /**
  * An HTTP/1.1 client for hosts that others have named. Every address that a name stands for is checked against the
@@ -48,20 +79,23 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
  */
 export class HttpClient {
   readonly #options: HttpClientOptions
+  readonly #headers: Readonly<Record<string, string>>
   readonly #agent: InstanceType<typeof Agent>
   /** Connections are kept per policy: one made under a looser policy must not serve a stricter request. */
   readonly #redirectAgent: InstanceType<typeof Agent>
 
+  /** @throws AnnexfsError INVALID for a header that cannot be sent. */
   constructor(options: HttpClientOptions) {
     this.#options = options
+    this.#headers = plainHeaders(options.headers ?? [])
     const { policy, redirectPolicy = policy } = options
     this.#agent = agent(options, policy)
     this.#redirectAgent = redirectPolicy === policy ? this.#agent : agent(options, redirectPolicy)
   }
 
   /** The head of the answer, after redirects, whatever its status. @throws as {@link get}. */
-  async head(url: string | URL, signal: AbortSignal): Promise<HttpBody> {
-    const answer = await this.#follow(url, 'HEAD', {}, signal)
+  async head(url: string | URL, signal: AbortSignal, options: Omit<RequestOptions, 'signal'> = {}): Promise<HttpBody> {
+    const answer = await this.#follow(url, { ...options, signal, method: 'HEAD', own: {} })
     answer.cancel()
     return answer
   }
@@ -69,13 +103,24 @@ export class HttpClient {
   /**
    * The answer, after at most 5 redirects, whatever its status.
    * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, FORBIDDEN (address, scheme, certificate, https to http), INVALID
-   * (no URL), ABORTED.
+   * (no URL), ABORTED, and what `authorize` throws.
    */
   get(url: string | URL, options: GetOptions): Promise<HttpBody> {
-    const headers: Record<string, string> = {}
-    if (options.range !== undefined) headers['range'] = `bytes=${options.range.start}-${options.range.end - 1}`
-    if (options.ifRange !== undefined) headers['if-range'] = options.ifRange
-    return this.#follow(url, 'GET', headers, options.signal)
+    const own: Record<string, string> = {}
+    if (options.range !== undefined) own['range'] = `bytes=${options.range.start}-${options.range.end - 1}`
+    if (options.ifRange !== undefined) own['if-range'] = options.ifRange
+    return this.#follow(url, { ...options, method: 'GET', own })
+  }
+
+  /**
+   * Sends `body` and gives the whole answer, whatever its status. Of redirects only those that ask for the same request
+   * again (307, 308) are followed.
+   * @throws AnnexfsError as {@link get}; INVALID for an answer longer than `most`.
+   */
+  async post(url: string | URL, options: PostOptions): Promise<HttpAnswer> {
+    const answer = await this.#follow(url, { ...options, method: 'POST', own: {} })
+    const body = await wholeBody(answer, options.most ?? LARGEST_ANSWER)
+    return { url: answer.url, status: answer.status, header: (name) => answer.header(name), body }
   }
 
   /** Cuts off everything that is under way. */
@@ -84,38 +129,43 @@ export class HttpClient {
     await Promise.all([this.#agent.destroy(closed), this.#redirectAgent.destroy(closed)])
   }
 
-  async #follow(
-    first: string | URL,
-    method: 'GET' | 'HEAD',
-    own: Readonly<Record<string, string>>,
-    signal: AbortSignal,
-  ): Promise<HttpBody> {
-    const start = webUrl(String(first))
+  async #follow(first: string | URL, request: Request): Promise<HttpBody> {
+    const { method, own, signal, body } = request
+    const redirects = method === 'POST' ? POST_REDIRECTS : REDIRECTS
+    const start = webUrl(String(request.redirectedFrom ?? first))
     const visited = new Set<string>()
-    let url = start
-    let credentials = basicCredentials(start)
+    let url = webUrl(String(first))
+    const credentials = basicCredentials(start)
+    /** Given up once left: a later hop to the first origin is not one that the user asked for. */
+    let trusted = url.origin === start.origin
     for (let hop = 0; ; hop++) {
       url.username = ''
       url.password = ''
       url.hash = ''
       visited.add(url.href)
       const headers: Record<string, string> = {
-        ...own,
         accept: '*/*',
-        'accept-encoding': 'identity',
         'user-agent': this.#options.userAgent ?? 'annexfs',
+        ...(trusted ? await this.#personal(request, url, credentials) : {}),
+        ...own,
+        'accept-encoding': 'identity',
       }
-      if (credentials !== undefined) headers['authorization'] = credentials
       const dispatcher = url.origin === start.origin ? this.#agent : this.#redirectAgent
       const idleTimeout = this.#options.idleTimeout ?? 10_000
-      const answer = await exchange(dispatcher, { url, method, headers, signal, idleTimeout })
+      const answer = await exchange(dispatcher, {
+        url,
+        method,
+        headers,
+        signal,
+        idleTimeout,
+        ...(body === undefined ? {} : { body }),
+      })
       const location = answer.header('location')
-      if (!REDIRECTS.has(answer.status) || location === undefined) return answer
+      if (!redirects.has(answer.status) || location === undefined) return answer
       answer.cancel()
       const next = redirectTarget(location, url)
       this.#options.log.debug('redirected', { from: shownUrl(url), to: shownUrl(next) })
-      // Given back once left: a later hop to the first origin is not one that the user asked for.
-      if (next.origin !== url.origin) credentials = undefined
+      trusted &&= next.origin === url.origin
       if (hop === MOST_REDIRECTS || visited.has(next.href)) {
         const how = hop === MOST_REDIRECTS ? `more than ${MOST_REDIRECTS} times` : 'in a circle'
         throw new AnnexfsError('UNAVAILABLE', `${shownUrl(start)}: the server redirects ${how}`)
@@ -123,6 +173,29 @@ export class HttpClient {
       url = next
     }
   }
+
+  /** The headers that only the first origin may see. */
+  async #personal(
+    request: Request,
+    url: URL,
+    credentials: string | undefined,
+  ): Promise<Readonly<Record<string, string>>> {
+    const { method, headers = {}, authorize } = request
+    const authorized = authorize === undefined ? {} : await authorize({ method, url: new URL(url) })
+    return {
+      ...this.#headers,
+      ...(credentials === undefined ? {} : { authorization: credentials }),
+      ...plainHeaders(Object.entries(headers)),
+      ...plainHeaders(Object.entries(authorized)),
+    }
+  }
+}
+
+interface Request extends RequestOptions {
+  readonly method: HttpMethod
+  /** Headers that belong to the request itself, for every origin. */
+  readonly own: Readonly<Record<string, string>>
+  readonly body?: string | Uint8Array
 }
 
 function redirectTarget(location: string, from: URL): URL {

@@ -1,7 +1,7 @@
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 import { contentLength, contentRange, isIdentity, retryAfter, strongTag, validatorOf } from '../net/content-range.js'
 import { CutOff, type HttpBody } from '../net/http-body.js'
-import type { HttpClient } from '../net/http-client.js'
+import type { Authorize, HttpClient } from '../net/http-client.js'
 import { Passing, Tries } from '../net/retry.js'
 import { shownUrl } from '../net/url.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
@@ -19,22 +19,40 @@ const LONGEST_CLOSED: Milliseconds = 3_600_000
 const TAG = 'etag:'
 const DATE = 'mtime:'
 
+/**
+ * Looks at an answer that is neither 200 nor 206; may read its body. Gives an error to fail with, or the URL to ask now
+ * (the same one, when it takes another authorisation), or undefined for what its status usually means.
+ */
+export type Refused = (answer: HttpBody) => Promise<AnnexfsError | string | undefined>
+
+/** So often one request may be sent again as `Refused` says: for a challenge, and to another place. */
+const MOST_TURNS = 3
+
 /** The content behind one URL, of which all reads must see the same version. */
 export class WebFile {
   /** Of the version that is read; fixed by the first answer that has them. */
   #tag: string | undefined
   #modified: string | undefined
   readonly #client: HttpClient
-  readonly #url: string
-  readonly #shown: string
+  readonly #authorize: Authorize | undefined
+  readonly #refused: Refused | undefined
+  #url: string
+  #shown: string
   /** Where the last answer came from, after redirects: asked first. */
   #resolved: URL | undefined
   #sequential: SequentialBody | undefined
   /** What the server said when it wanted no requests for a while, or had nothing. */
   #closed: { readonly until: Milliseconds; readonly error: AnnexfsError; readonly passing: boolean } | undefined
 
-  constructor(client: HttpClient, url: string, validator?: string) {
+  /**
+   * @param validator as {@link measure} gave it: other content is refused.
+   * @param authorize extra headers for each request, for the origin of `url` alone.
+   * @param refused what to make of refusals.
+   */
+  constructor(client: HttpClient, url: string, validator?: string, authorize?: Authorize, refused?: Refused) {
     this.#client = client
+    this.#authorize = authorize
+    this.#refused = refused
     this.#url = url
     this.#shown = shownUrl(url)
     if (validator?.startsWith(TAG) === true) this.#tag = validator.slice(TAG.length)
@@ -65,6 +83,48 @@ export class WebFile {
         const passing = error instanceof CutOff ? new Passing(error) : error
         if (!(passing instanceof Passing)) throw error
         if (at - before >= PROGRESS) tries.progressed()
+        await tries.wait(passing)
+      }
+    }
+  }
+
+  /**
+   * All of it, when its size is not known before.
+   * @param most bytes; more is CORRUPT.
+   * @throws AnnexfsError as {@link read}.
+   */
+  async *all(most: Bytes, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const tries = new Tries(signal)
+    let at = 0
+    let length: Bytes | undefined
+    while (length === undefined || at < length) {
+      throwIfAborted(signal)
+      try {
+        if (at > 0 && length !== undefined) {
+          yield* this.read({ start: at, end: length }, length, signal)
+          return
+        }
+        const answer = await this.#ask({ signal })
+        try {
+          if (answer.status !== 200) throw this.#corrupt(`it answered ${answer.status} to a request for all of it`)
+          length = contentLength(answer)
+          this.#check(answer, length, length)
+          if (length !== undefined && length > most) throw this.#tooLong(most)
+          for await (const bytes of answer) {
+            at += bytes.byteLength
+            if (at > (length ?? most)) throw this.#tooLong(length ?? most)
+            yield bytes
+          }
+          length ??= at
+          if (at < length) throw new CutOff(`${this.#shown}: the server sent ${at} of ${length} bytes`, undefined)
+        } finally {
+          answer.cancel()
+        }
+      } catch (error) {
+        const passing = error instanceof CutOff ? new Passing(error) : error
+        if (!(passing instanceof Passing)) throw error
+        // What was given cannot be taken back, and where it ends is not known.
+        if (at > 0 && length === undefined) throw passing.error
         await tries.wait(passing)
       }
     }
@@ -153,7 +213,7 @@ export class WebFile {
   async #measured(method: 'HEAD' | 'GET', signal: AbortSignal): Promise<Measured | undefined> {
     const answer =
       method === 'HEAD'
-        ? await this.#client.head(this.#url, signal)
+        ? await this.#client.head(this.#url, signal, this.#authorization)
         : await this.#ask({ signal, range: { start: 0, end: 1 } })
     try {
       if (method === 'HEAD' && answer.status !== 200) return undefined
@@ -168,33 +228,50 @@ export class WebFile {
   }
 
   /** Sends a GET; returns only an answer 200 or 206. */
-  async #ask(options: { signal: AbortSignal; range?: ByteRange; ifRange?: string }): Promise<HttpBody> {
+  async #ask(options: { signal: AbortSignal; range?: ByteRange; ifRange?: string }, turn = 0): Promise<HttpBody> {
     const left = (this.#closed?.until ?? 0) - performance.now()
     if (this.#closed !== undefined && left > 0) {
       throw this.#closed.passing ? new Passing(this.#closed.error, left) : this.#closed.error
     }
-    const resolved = this.#resolved
-    const answer = await this.#client.get(resolved ?? this.#url, options)
+    const [resolved, first] = [this.#resolved, this.#url]
+    const answer = await this.#client.get(resolved ?? first, {
+      ...options,
+      ...this.#authorization,
+      ...(resolved === undefined ? {} : { redirectedFrom: first }),
+    })
     if (answer.status === 200 || answer.status === 206) {
       this.#resolved = answer.url
       return answer
     }
-    answer.cancel()
-    this.#resolved = undefined
-    // A redirect may have led to a place that exists only for a while.
-    if (resolved !== undefined && resolved.href !== this.#url && answer.status >= 400 && answer.status < 500) {
-      if (answer.status !== 416 && !PASSING.has(answer.status)) return this.#ask(options)
+    try {
+      this.#resolved = undefined
+      const other = await this.#refused?.(answer)
+      if (typeof other === 'string' && turn < MOST_TURNS) {
+        this.#url = other
+        this.#shown = shownUrl(other)
+        return await this.#ask(options, turn + 1)
+      }
+      // A redirect may have led to a place that exists only for a while.
+      if (resolved !== undefined && resolved.href !== first && answer.status >= 400 && answer.status < 500) {
+        if (answer.status !== 416 && !PASSING.has(answer.status)) return await this.#ask(options, turn)
+      }
+      throw this.#refusal(answer, other instanceof AnnexfsError ? other : undefined)
+    } finally {
+      answer.cancel()
     }
-    throw this.#refusal(answer)
   }
 
-  #refusal(answer: HttpBody): Error {
+  get #authorization(): { authorize?: Authorize } {
+    return this.#authorize === undefined ? {} : { authorize: this.#authorize }
+  }
+
+  #refusal(answer: HttpBody, told: AnnexfsError | undefined): Error {
     const { status } = answer
     if (status === 416) {
       const total = contentRange(answer)?.total
       return this.#corrupt(`it has no such range${total === undefined ? '' : `: its content has ${total} bytes`}`)
     }
-    const error = new AnnexfsError('UNAVAILABLE', `${this.#shown}: the server answered ${status}`)
+    const error = told ?? new AnnexfsError('UNAVAILABLE', `${this.#shown}: the server answered ${status}`)
     if (PASSING.has(status)) {
       const after = retryAfter(answer)
       if (after !== undefined) this.#close(error, Math.min(after, LONGEST_CLOSED), true)
@@ -209,7 +286,7 @@ export class WebFile {
   }
 
   /** That an answer is of the version and size that we read, uncompressed. */
-  #check(answer: HttpBody, total: Bytes | undefined, length: Bytes): void {
+  #check(answer: HttpBody, total: Bytes | undefined, length: Bytes | undefined): void {
     if (!isIdentity(answer)) {
       const encoding = answer.header('content-encoding') ?? ''
       throw this.#corrupt(`it sent the content compressed (${encoding.slice(0, 40)}), which nobody asked for`)
@@ -229,6 +306,10 @@ export class WebFile {
     this.#modified ??= modified
     if (tag !== undefined && knownTag !== undefined) return tag === knownTag
     return modified === undefined || knownModified === undefined || modified === knownModified
+  }
+
+  #tooLong(most: Bytes): AnnexfsError {
+    return this.#corrupt(`its content is longer than ${most} bytes`)
   }
 
   #corrupt(what: string): AnnexfsError {
