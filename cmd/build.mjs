@@ -1,9 +1,10 @@
 // Compiles everything into dist/ and makes the programs executable.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { COMPILERS } from './compilers.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const require = createRequire(import.meta.url)
@@ -13,4 +14,28 @@ for (const program of ['annexfs.cjs', 'mount.annexfs.cjs']) {
   const path = join(root, 'dist', 'cmd', program)
   if (existsSync(path)) chmodSync(path, 0o755)
 }
+compileLoop()
 process.exit(result.status ?? 1)
+
+/**
+ * Compiles the small native part (native-notes.md) with whichever C compiler there is. Without one, or when it fails,
+ * annexfs works all the same, on libfuse's own threads.
+ */
+function compileLoop() {
+  const source = join(root, 'lib', 'fuse', 'native', 'loop.c')
+  const target = join(root, 'dist', 'native', `loop-${process.platform}-${process.arch}.so`)
+  mkdirSync(dirname(target), { recursive: true })
+  rmSync(target, { force: true })
+  for (const compiler of [process.env.CC, ...COMPILERS].filter((name) => name !== undefined && name !== '')) {
+    const flags = compiler.endsWith('tcc') ? ['-nostdlib'] : ['-O2', '-fPIC']
+    // To another name first: a mount may have the old one open.
+    const made = `${target}.${process.pid}`
+    const run = spawnSync(compiler, [...flags, '-shared', '-o', made, source], { encoding: 'utf8' })
+    if (run.status === 0) {
+      renameSync(made, target)
+      return
+    }
+    rmSync(made, { force: true })
+    if (run.error === undefined) process.stderr.write(`annexfs: ${compiler} cannot compile ${source}: ${run.stderr}\n`)
+  }
+}

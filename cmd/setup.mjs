@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync, statSync, utimesSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { COMPILERS } from './compilers.mjs'
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 
@@ -14,6 +15,8 @@ const NEEDS = [
   { packages: ['libfuse2t64', 'libfuse2'], isThere: hasLibfuse2 },
   { packages: ['fuse3', 'fuse'], isThere: () => hasProgram('fusermount3') || hasProgram('fusermount') },
   { packages: ['git'], isThere: () => hasProgram('git') },
+  // For the native part, without which annexfs works, too: got along with the rest, or as root.
+  { packages: ['tcc'], isThere: () => COMPILERS.some(hasProgram), optional: true },
 ]
 
 /** Ends the process with a message that says what to do. */
@@ -25,7 +28,10 @@ function fail(message) {
 /** Checks Node.js, installs what is missing, and builds. Quiet when there is nothing to do. */
 export function setup() {
   checkNode()
-  installPackages(NEEDS.filter((need) => !need.isThere()).map((need) => need.packages))
+  const missing = NEEDS.filter((need) => !need.isThere())
+  if (process.getuid() === 0 || missing.some((need) => need.optional !== true)) {
+    installPackages(missing.map((need) => need.packages))
+  }
   if (!existsSync('/dev/fuse')) {
     process.stderr.write(
       'annexfs: /dev/fuse is missing, so nothing can be mounted: run `modprobe fuse`, or start the container with ' +
@@ -113,7 +119,7 @@ function newest() {
     if (!existsSync(join(root, folder))) continue
     for (const entry of readdirSync(join(root, folder), { recursive: true, withFileTypes: true })) {
       // A folder's own time changes when a file is added or removed.
-      if (entry.isDirectory() || entry.name.endsWith('.ts')) {
+      if (entry.isDirectory() || /\.(ts|c)$/.test(entry.name)) {
         latest = Math.max(latest, modified(join(entry.parentPath ?? entry.path, entry.name)))
       }
     }

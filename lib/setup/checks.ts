@@ -1,5 +1,6 @@
 import { access, constants, readFile, stat } from 'node:fs/promises'
 import { AnnexfsError, systemCode } from '../errors.js'
+import { loadLoop } from '../fuse/loop.js'
 import { loadNative } from '../fuse/native.js'
 import { askVersion } from './program.js'
 
@@ -28,6 +29,7 @@ export const CHECKS: readonly Check[] = [
   { name: 'FUSE device', check: checkDevice, needed: true },
   { name: 'fusermount', check: checkFusermount, needed: true },
   { name: 'libfuse.so.2 and fuse-native', check: checkNative, needed: true },
+  { name: 'own loop of threads', check: checkLoop, needed: false },
   { name: 'user_allow_other', check: checkAllowOther, needed: false },
   { name: 'privileges', check: checkPrivileges, needed: false },
   { name: 'git', check: checkGit, needed: true },
@@ -65,6 +67,13 @@ async function checkDevice(): Promise<CheckResult> {
     if (systemCode(error) === undefined) throw error
     return { ok: false, found: '/dev/fuse may not be opened by this user', fix: 'sudo chmod 666 /dev/fuse' }
   }
+}
+
+function checkLoop(): Promise<CheckResult> {
+  const why = loadLoop()
+  if (why === undefined) return Promise.resolve({ ok: true, found: 'compiled and loaded' })
+  const found = `not used, so reads slow down after many bursts of parallel readers: ${why}`
+  return Promise.resolve({ ok: false, found, fix: 'sudo apt-get install tcc, then npm run build' })
 }
 
 async function checkFusermount(): Promise<CheckResult> {
