@@ -1,4 +1,4 @@
-import type { ByteRange, Bytes, PieceSpace, Urgency } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds, PieceSpace, Urgency } from '../space/space.js'
 import type { VerifiedPiece } from '../verify/piece.js'
 
 /** One place that may have content: a remote, a URL, the swarm, an object file. Made per content. */
@@ -7,12 +7,28 @@ export interface Source {
   readonly name: string
   /** git-annex's scale: 100 a local path, 200 the network; lower is tried first. */
   readonly cost: number
+  /**
+   * What it shares its line, its load and its health with: sources of one place, of whatever content, share limits and
+   * measurements. A server's origin, a remote's folder, one swarm. Default: the name.
+   */
+  readonly place?: string
+  /** What the user has configured for it. */
+  readonly limits?: SourceLimits
   /** Looks whether it has the content, as cheaply as it can; undefined when it surely has not. */
   find(space: PieceSpace, signal: AbortSignal): Promise<Holding | undefined>
   /** Optional: the content's size and validator, for keys that do not say their size. */
   measure?(signal: AbortSignal): Promise<Measured | undefined>
   /** Lets go of connections and files. */
   close?(): void
+}
+
+export interface SourceLimits {
+  /** How often a piece is asked for again after a failure (git-annex: `annex-retry`); default 2. */
+  readonly retries?: number
+  /** The pause before the first of them; each further one is twice as long (`annex-retry-delay`); default 250 ms. */
+  readonly retryDelay?: Milliseconds
+  /** A transfer that brings less than `bytes` in `within` is given up (`annex.stalldetection`). */
+  readonly stall?: { readonly bytes: Bytes; readonly within: Milliseconds }
 }
 
 export interface Measured {
@@ -29,6 +45,10 @@ export interface Holding {
   readonly longest: Bytes
   /** How many reads at once it takes gladly. */
   readonly parallel: number
+  /** True when any read costs the transfer of the whole content first: used when nothing better has the piece. */
+  readonly whole?: boolean
+  /** On `performance.now()`'s clock: until then it takes no requests (429 and 503 with Retry-After), others go first. */
+  closedUntil?(): Milliseconds
   has(range: ByteRange): boolean
   /**
    * The bytes of `range`, in order, in chunks of any size; exactly `range.end - range.start` of them, or it throws:
