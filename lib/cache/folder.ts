@@ -28,8 +28,9 @@ export const MARKER_TEXT = 'annexfs cache 1\n'
 export const SPACES = 'spaces'
 export const CLIENTS = 'clients'
 export const FACTS = 'facts'
+export const TRANSFERS = 'transfers'
 export const EVICT_LOCK = 'evict.lock'
-const OURS: readonly string[] = [SPACES, CLIENTS, FACTS, EVICT_LOCK, MARKER]
+const OURS: readonly string[] = [SPACES, CLIENTS, FACTS, TRANSFERS, EVICT_LOCK, MARKER]
 /** What mkfs puts into the root of a new ext4. */
 const IGNORED = 'lost+found'
 

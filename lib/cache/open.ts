@@ -8,6 +8,7 @@ import { MemoryTier } from './memory.js'
 import { Quota } from './quota.js'
 import { ResidentFiles } from './resident-files.js'
 import { ResidentSpace, type Host } from './resident-space.js'
+import { Scratch } from './scratch.js'
 import type { SpaceFiles } from './space-files.js'
 import type { CachedSpace, CachedSummary, CacheUsage, PieceStore } from './store.js'
 import { Trouble } from './trouble.js'
@@ -50,6 +51,7 @@ export async function openPieceStore(options: PieceStoreOptions): Promise<PieceS
 class DiskPieceStore implements PieceStore, Host {
   readonly memory: MemoryTier
   readonly quota: Quota
+  readonly scratch: Scratch
   readonly trouble: Trouble
   readonly #files: ResidentFiles
   readonly #options: PieceStoreOptions
@@ -71,6 +73,13 @@ class DiskPieceStore implements PieceStore, Host {
     this.memory = new MemoryTier(options.memoryBytes ?? DEFAULT_MEMORY)
     this.trouble = new Trouble(log)
     this.quota = new Quota({ root, limitBytes, minFreeBytes, log, resident: (name) => this.#spaces.get(name) })
+    const written = (bytes: Bytes): void => {
+      this.#active = true
+      this.quota.written(bytes)
+    }
+    const room = { limitBytes, reserve: (bytes: Bytes) => this.quota.reserve(bytes), written, unused: written }
+    // What is removed shows when the disk is measured next.
+    this.scratch = new Scratch(root, { ...room, removed: () => undefined }, log)
     this.#files = new ResidentFiles(root, log, () => {
       this.quota.reset()
     })
@@ -114,6 +123,7 @@ class DiskPieceStore implements PieceStore, Host {
     if (this.closed) return
     this.closed = true
     clearInterval(this.#ticker)
+    await this.scratch.close()
     this.quota.refuse()
     await this.#ticking
     await Promise.all([...this.#spaces.values()].map((space) => space.settled()))

@@ -1,16 +1,19 @@
 import type { Assurance, Piece } from '../verify/piece.js'
 import type { Bytes, PieceSpace } from '../space/space.js'
+import type { Scratch } from './scratch.js'
 
 /** The bounded piece store on disk; the reader and the seeder need just this of it. */
 export interface PieceStore {
   /** The cached pieces of `space`. Cheap; does no I/O until it is used. Close it when done. */
   open(space: PieceSpace): CachedSpace
+  /** Files of whole transfers, under the same bound. Whoever writes there must have ended before the store is closed. */
+  readonly scratch: Scratch
   usage(): Promise<CacheUsage>
   close(): Promise<void>
 }
 
 export interface CacheUsage {
-  /** Bytes on disk that count against the bound: piece data and indexes. */
+  /** Bytes on disk that count against the bound: piece data, indexes, and files of transfers. */
   readonly usedBytes: Bytes
   readonly limitBytes: Bytes
   readonly spaces: number

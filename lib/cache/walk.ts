@@ -1,8 +1,9 @@
+import type { Dirent } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCode } from '../errors.js'
 import type { Bytes } from '../space/space.js'
-import { spaceFolder, SPACES } from './folder.js'
+import { spaceFolder, SPACES, TRANSFERS } from './folder.js'
 
 /** So many files are looked at at once. */
 const TOGETHER = 16
@@ -32,9 +33,9 @@ export function isGone(error: unknown): boolean {
   return code === 'ENOENT' || code === 'ENOTDIR'
 }
 
-/** Bytes on disk that the spaces' files take now. */
+/** Bytes on disk that the spaces' files and those of transfers take now. */
 export async function allocatedBytes(root: string): Promise<Bytes> {
-  let total = 0
+  let total = await bytesBelow(join(root, TRANSFERS))
   // Paths, not promises: one that failed while the next folder is listed would have nobody who waits for it.
   let batch: string[] = []
   for await (const name of spaceNames(root)) {
@@ -45,6 +46,32 @@ export async function allocatedBytes(root: string): Promise<Bytes> {
     batch = []
   }
   return total + (await sumOf(batch))
+}
+
+/** Bytes on disk of all files below `folder`; follows no link. */
+async function bytesBelow(folder: string): Promise<Bytes> {
+  let total = 0
+  let paths: string[] = []
+  const folders = [folder]
+  for (let next = folders.pop(); next !== undefined; next = folders.pop()) {
+    for (const entry of await entries(next)) {
+      if (entry.isDirectory()) folders.push(join(next, entry.name))
+      else if (entry.isFile()) paths.push(join(next, entry.name))
+      if (paths.length < TOGETHER) continue
+      total += await sumOf(paths)
+      paths = []
+    }
+  }
+  return total + (await sumOf(paths))
+}
+
+async function entries(folder: string): Promise<Dirent[]> {
+  try {
+    return await readdir(folder, { withFileTypes: true })
+  } catch (error) {
+    if (isGone(error)) return []
+    throw error
+  }
 }
 
 async function sumOf(paths: readonly string[]): Promise<Bytes> {

@@ -1,5 +1,6 @@
 import type { AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
+import type { Scratch } from '../cache/scratch.js'
 import type { Log } from '../log/log.js'
 import type { HttpClient } from '../net/http-client.js'
 
@@ -21,6 +22,8 @@ export interface StoreContext {
   readonly credentials: () => Promise<Credentials | undefined>
   /** A private folder (0700) within the cache for files of whole transfers and sockets; made when first used. */
   readonly folder: string
+  /** Room for files of whole transfers, under the cache's bound: `PieceStore.scratch`. Without it `folder` is used. */
+  readonly scratch?: Scratch
   readonly log: Log
   /** True for paths that must not be read because they lie inside the mount. */
   readonly forbid: (path: string) => boolean

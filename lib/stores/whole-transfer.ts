@@ -1,0 +1,410 @@
+import { closeSync, fchmodSync, fstatSync, read } from 'node:fs'
+import { lstat } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { keyHash } from '../annex/key.js'
+import { openFile } from '../cache/folder.js'
+import type { Scratch, ScratchFile } from '../cache/scratch.js'
+import { abortError, AnnexfsError, isAnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
+import type { Log } from '../log/log.js'
+import type { ByteRange, Bytes, Milliseconds, SpaceId } from '../space/space.js'
+import { checkInside } from '../sources/range.js'
+import { checkWhole } from '../verify/whole.js'
+import { RangeSet } from './whole-ranges.js'
+import type { Slots } from './whole-slots.js'
+import type { ObjectName, WholeStore } from './store.js'
+
+const readAsync = promisify(read)
+
+export interface TransferOptions {
+  readonly store: WholeStore
+  readonly object: ObjectName
+  /** `KEY from REMOTE`, for messages. */
+  readonly what: string
+  readonly scratch: () => Promise<Scratch>
+  readonly slots: Slots
+  readonly log: Log
+  readonly grace: Milliseconds
+  readonly idle: Milliseconds
+  readonly checked: boolean
+}
+
+/** Bytes are taken out of the file in steps of this many. */
+const STEP: Bytes = 256 * 1024
+/** How often the growing file is looked at. */
+const LOOK_EVERY: Milliseconds = 100
+/** When other transfers have all the room, it is asked for again this often. */
+const ROOM_EVERY: Milliseconds = 500
+/** What was brought of an object before a failure waits this long for another try. */
+const PARTIAL_FOR: Milliseconds = 120_000
+/** All of it was read, so it is cached now, most likely: what comes soon after it are repetitions. */
+const READ_FOR: Milliseconds = 2_000
+/** Progress is logged this often. */
+const SAY_EVERY: Milliseconds = 10_000
+
+/** One try to bring the object. */
+interface Run {
+  readonly control: AbortController
+  /** Never rejects. */
+  ended: Promise<void>
+  /** Set when it has ended without the whole object. */
+  error?: Error
+  /** Nobody wanted it any more. */
+  cancelled: boolean
+}
+
+/**
+ * One object on its way into a file, and then that file. State is owned here: readers come and go; the first starts a
+ * run; a run that nobody waits for is cancelled after a while; the file stays for readers that come soon.
+ */
+export class WholeTransfer {
+  readonly #options: TransferOptions
+  readonly #ended: () => void
+  readonly #readOut = new RangeSet()
+  #file: ScratchFile | undefined
+  #run: Run | undefined
+  #readers = 0
+  #timer: NodeJS.Timeout | undefined
+  #fd: number | undefined
+  readonly #oldFds: number[] = []
+  /** The file's bytes below this are the object's. */
+  #usable: Bytes = 0
+  #progress: Bytes = 0
+  #size: Bytes | undefined
+  #closed = false
+  readonly #waiting = new Set<() => void>()
+
+  /** @param ended is called when it holds nothing any more. */
+  constructor(options: TransferOptions, ended: () => void) {
+    this.#options = options
+    this.#ended = ended
+  }
+
+  /** The object's size, once it is complete. */
+  get size(): Bytes | undefined {
+    return this.#size
+  }
+
+  async *read(range: ByteRange, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const { object, what } = this.#options
+    if (object.size !== undefined) checkInside(range, object.size, what)
+    this.#enter()
+    try {
+      for (let at = range.start; at < range.end;) {
+        const usable = await this.#beyond(at, signal)
+        if (usable <= at) throw new AnnexfsError('CORRUPT', `${what} has only ${usable} bytes`)
+        const bytes = await this.#bytes(at, Math.min(range.end, usable, at + STEP))
+        yield bytes
+        at += bytes.byteLength
+      }
+      this.#readOut.add(range)
+    } finally {
+      this.#leave()
+    }
+  }
+
+  async *all(most: Bytes, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#enter()
+    try {
+      let at = 0
+      for (;;) {
+        const usable = await this.#beyond(at, signal)
+        if (usable > most) throw new AnnexfsError('CORRUPT', `${this.#options.what} has more than ${most} bytes`)
+        if (usable <= at) break
+        const bytes = await this.#bytes(at, Math.min(usable, at + STEP))
+        yield bytes
+        at += bytes.byteLength
+      }
+      this.#readOut.add({ start: 0, end: at })
+    } finally {
+      this.#leave()
+    }
+  }
+
+  /** Ends the transfer and removes the file; waits until nobody writes to it. */
+  async close(): Promise<void> {
+    this.#closed = true
+    clearTimeout(this.#timer)
+    const run = this.#run
+    if (run !== undefined) {
+      run.control.abort(new AnnexfsError('ABORTED', `${this.#options.what}: the remote was closed`))
+      await run.ended
+    }
+    await this.#drop()
+  }
+
+  #enter(): void {
+    this.#readers++
+    clearTimeout(this.#timer)
+    if (this.#file !== undefined) this.#file.giveUp = undefined
+  }
+
+  #leave(): void {
+    this.#readers--
+    if (this.#readers === 0 && !this.#closed) this.#rest()
+  }
+
+  /** Nobody reads: what there is goes, sooner or later. */
+  #rest(): void {
+    clearTimeout(this.#timer)
+    const { grace, idle } = this.#options
+    const run = this.#run
+    if (run !== undefined) {
+      this.#timer = setTimeout(() => {
+        run.cancelled = true
+        run.control.abort(new AnnexfsError('ABORTED', `${this.#options.what}: nobody waits for it any more`))
+      }, grace).unref()
+      return
+    }
+    const drop = (): Promise<void> => this.#drop()
+    if (this.#file !== undefined) this.#file.giveUp = drop
+    const whole = this.#size !== undefined && this.#readOut.covers({ start: 0, end: this.#size })
+    const wait = this.#size === undefined ? PARTIAL_FOR : whole ? Math.min(READ_FOR, idle) : idle
+    this.#timer = setTimeout(() => {
+      drop().catch((error: unknown) => {
+        this.#options.log.warn('the file of a transfer cannot be removed', {
+          transfer: this.#options.what,
+          reason: reasonOf(error),
+        })
+      })
+    }, wait).unref()
+  }
+
+  async #drop(): Promise<void> {
+    if (this.#readers > 0 && !this.#closed) return
+    clearTimeout(this.#timer)
+    this.#ended()
+    // Readers that come from now on start anew, with another transfer.
+    this.#closed = true
+    const file = this.#file
+    this.#file = undefined
+    for (const fd of [this.#fd, ...this.#oldFds]) if (fd !== undefined) closeSync(fd)
+    this.#fd = undefined
+    this.#oldFds.length = 0
+    this.#wake()
+    await file?.remove()
+  }
+
+  /** Waits until there is something beyond `at`, or the end is known. @returns up to where the file can be read. */
+  async #beyond(at: Bytes, signal: AbortSignal): Promise<Bytes> {
+    for (;;) {
+      throwIfAborted(signal)
+      if (this.#size !== undefined) return this.#size
+      if (this.#usable > at) return this.#usable
+      if (this.#closed) throw new AnnexfsError('ABORTED', `${this.#options.what}: the remote was closed`)
+      const run = (this.#run ??= this.#start())
+      await this.#change(signal)
+      if (run.error !== undefined && !run.cancelled && this.#usable <= at) throw run.error
+    }
+  }
+
+  #change(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        this.#waiting.delete(wake)
+        signal.removeEventListener('abort', wake)
+        resolve()
+      }
+      this.#waiting.add(wake)
+      signal.addEventListener('abort', wake)
+    })
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake()
+  }
+
+  async #bytes(start: Bytes, end: Bytes): Promise<Uint8Array> {
+    const { what } = this.#options
+    const fd = this.#fd
+    if (fd === undefined) throw new AnnexfsError('ABORTED', `${what}: the remote was closed`)
+    const into = Buffer.allocUnsafeSlow(end - start)
+    let got = 0
+    while (got < into.length) {
+      const { bytesRead } = await readAsync(fd, into, got, into.length - got, start + got)
+      if (bytesRead === 0) throw new AnnexfsError('CORRUPT', `${what}: the file was cut while it was read`)
+      got += bytesRead
+    }
+    return into
+  }
+
+  #start(): Run {
+    const run: Run = { control: new AbortController(), ended: Promise.resolve(), cancelled: false }
+    run.ended = this.#bring(run).then(
+      () => this.#finished(run, undefined),
+      (error: unknown) => this.#finished(run, error),
+    )
+    return run
+  }
+
+  #finished(run: Run, error: unknown): void {
+    const { log, what } = this.#options
+    if (error !== undefined) {
+      const given = run.control.signal.aborted ? abortError(run.control.signal) : error
+      run.error =
+        given instanceof AnnexfsError
+          ? given
+          : new AnnexfsError('UNAVAILABLE', `${what}: ${reasonOf(given)}`, { cause: given })
+      log.info('transfer failed', { transfer: what, reason: run.error.message })
+    }
+    this.#run = undefined
+    this.#progress = 0
+    if (this.#size === undefined) this.#usable = 0
+    this.#wake()
+    if (this.#readers === 0 && !this.#closed) this.#rest()
+  }
+
+  async #bring(run: Run): Promise<void> {
+    const { slots, store, object, log, what } = this.#options
+    const { signal } = run.control
+    const leave = await slots.enter(signal)
+    let looking: NodeJS.Timeout | undefined
+    try {
+      const file = (this.#file ??= await this.#room(signal))
+      const started = Date.now()
+      let said = started
+      let look = Promise.resolve()
+      let busy = false
+      looking = setInterval(() => {
+        if (busy) return
+        busy = true
+        look = this.#look(run, file).then(() => void (busy = false))
+        if (Date.now() - said < SAY_EVERY) return
+        said = Date.now()
+        log.info(`transfer of ${what}: ${this.#share()}`)
+      }, LOOK_EVERY)
+      try {
+        await store.retrieve(object, file.path, { signal, progress: (bytes) => (this.#progress = bytes) })
+      } finally {
+        clearInterval(looking)
+        await look
+      }
+      throwIfAborted(signal)
+      await this.#complete(file, signal)
+      log.info('transferred', { transfer: what, bytes: this.#size, ms: Date.now() - started })
+    } catch (error) {
+      // What is wrong is no beginning for another try.
+      if (isAnnexfsError(error, 'CORRUPT') || isAnnexfsError(signal.reason, 'CORRUPT')) await this.#forget()
+      throw error
+    } finally {
+      leave()
+    }
+  }
+
+  async #forget(): Promise<void> {
+    if (this.#fd !== undefined) this.#oldFds.push(this.#fd)
+    this.#fd = undefined
+    this.#usable = 0
+    const file = this.#file
+    this.#file = undefined
+    await file?.remove()
+  }
+
+  #share(): string {
+    const { size } = this.#options.object
+    const mib = `${(this.#progress / 1_048_576).toFixed(1)} MiB`
+    return size === undefined || size === 0 ? mib : `${Math.floor((100 * this.#progress) / size)} % (${mib})`
+  }
+
+  async #room(signal: AbortSignal): Promise<ScratchFile> {
+    const { object, what, log } = this.#options
+    const scratch = await this.#options.scratch()
+    for (let first = true; ; first = false) {
+      throwIfAborted(signal)
+      const file = await scratch.take(object.size ?? 0)
+      if (file !== undefined) return file
+      if (first) log.info('transfer waits for room in the cache', { transfer: what, bytes: object.size })
+      await new Promise((resolve) => setTimeout(resolve, ROOM_EVERY))
+    }
+  }
+
+  /** Looks at the file while it grows; never rejects. */
+  async #look(run: Run, file: ScratchFile): Promise<void> {
+    const { object, store, what } = this.#options
+    try {
+      const status = await statusOf(file.path)
+      if (object.size !== undefined && status.size > object.size) throw this.#otherSize(status.size)
+      const held = await file.hold(Math.max(status.size, object.size === undefined ? this.#progress : 0))
+      if (!held || !(await file.grown(status.blocks * 512))) {
+        throw new AnnexfsError(
+          'UNAVAILABLE',
+          `${what} only comes whole, and the cache has no room for more than ${status.size} bytes of it; give a ` +
+            `larger --cache-size`,
+        )
+      }
+      if (!store.ordered) return
+      const usable = Math.min(status.size, this.#progress)
+      if (usable <= this.#usable) return
+      this.#openFile(file)
+      this.#usable = usable
+      this.#wake()
+    } catch (error) {
+      // Just being replaced.
+      if (systemCode(error) === 'ENOENT') return
+      run.control.abort(error)
+    }
+  }
+
+  /** Opens the file as it is now; keeps the one that readers may have open for them. */
+  #openFile(file: ScratchFile): number {
+    const fd = openFile(file.path, 'read')
+    const before = this.#fd === undefined ? undefined : fstatSync(this.#fd)
+    const now = fstatSync(fd)
+    if (before !== undefined && this.#fd !== undefined && before.ino === now.ino && before.dev === now.dev) {
+      closeSync(fd)
+      return this.#fd
+    }
+    if (this.#fd !== undefined) this.#oldFds.push(this.#fd)
+    this.#fd = fd
+    return fd
+  }
+
+  async #complete(file: ScratchFile, signal: AbortSignal): Promise<void> {
+    const { object, what } = this.#options
+    let fd: number
+    try {
+      fd = this.#openFile(file)
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+      throw new AnnexfsError('CORRUPT', `${what}: the transfer is said to have succeeded, but there is no file`)
+    }
+    fchmodSync(fd, 0o600)
+    const { size, blocks } = fstatSync(fd)
+    if (object.size !== undefined && size !== object.size) throw this.#otherSize(size)
+    if (!(await file.hold(size)) || !(await file.grown(blocks * 512))) {
+      throw new AnnexfsError('UNAVAILABLE', `${what} only comes whole, and the cache has no room for its ${size} bytes`)
+    }
+    if (!this.#options.checked && !this.#options.store.ordered) await this.#check(file, size, signal)
+    this.#size = size
+    this.#wake()
+  }
+
+  /** All of it is here before any byte is given: then its hash is looked at first, where it has one. */
+  async #check(file: ScratchFile, size: Bytes, signal: AbortSignal): Promise<void> {
+    const { object, what } = this.#options
+    const { key, content } = object
+    const hash = keyHash(key)
+    if (hash === undefined || key.raw !== content.raw || key.chunkNumber !== undefined || object.suffix !== undefined) {
+      return
+    }
+    const space = { id: `key:${hash.digest}` as SpaceId, length: size, pieceLength: Math.max(1, size) }
+    const slice = { space, offset: 0, length: size }
+    const outcome = await checkWhole({ read: { path: file.path }, slice, ...hash, signal })
+    if (outcome !== 'match') throw new AnnexfsError('CORRUPT', `${what}: what came has another hash (${outcome})`)
+  }
+
+  #otherSize(size: Bytes): AnnexfsError {
+    const { object, what } = this.#options
+    const relation = size > (object.size ?? 0) ? 'more' : 'less'
+    return new AnnexfsError('CORRUPT', `${what}: ${size} bytes came, ${relation} than its ${object.size}`)
+  }
+}
+
+/** Size and blocks of a file, zeros when it was not made yet. */
+async function statusOf(path: string): Promise<{ readonly size: Bytes; readonly blocks: number }> {
+  try {
+    return await lstat(path)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return { size: 0, blocks: 0 }
+    throw error
+  }
+}
