@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { AnnexfsError } from '../lib/errors.js'
 import { VERIFY_MODES, type VerifyMode } from '../lib/engine/deps.js'
+import { MANIFEST_SIGNATURES } from '../lib/manifest/signatures.js'
 import type { EngineOptions } from '../lib/engine/engine.js'
 import { LOG_LEVELS, type LogLevel } from '../lib/log/log.js'
 import type { Milliseconds } from '../lib/space/space.js'
@@ -34,9 +35,19 @@ export const SOURCE_OPTIONS: readonly OptionSpec[] = [
   {
     name: 'verify',
     value: 'MODE',
-    help: 'normal: check pieces with hashes at once, other content when it is complete; strict: return nothing unchecked',
+    help:
+      'normal: check pieces with hashes at once, other content when it is complete; strict: return nothing before ' +
+      'all of its content was checked; manifest: read no key without a manifest',
     fallback: 'normal',
   },
+  {
+    name: 'manifest-signatures',
+    value: 'MODE',
+    help: 'ignore; require: use only manifests from refs whose latest commit has a good signature',
+    fallback: 'ignore',
+  },
+  { name: 'manifest-swarm', help: 'also ask BitTorrent peers for keys with a manifest; tells them what is read' },
+  { name: 'no-manifests', help: 'read keys as if there were no manifests' },
   // What a quarter of a second brings over a fast line; growing windows reach it only while reads are sequential.
   { name: 'readahead', value: 'SIZE', help: 'most bytes to fetch ahead of a sequential reader', fallback: '16MiB' },
   {
@@ -131,6 +142,11 @@ export function engineSettings(given: Given): EngineSettings {
     minFree: size('min-free'),
     readahead: size('readahead'),
     verify: oneOf('--verify', given.get('verify'), VERIFY_MODES) satisfies VerifyMode,
+    manifests: {
+      use: !given.has('no-manifests'),
+      signatures: oneOf('--manifest-signatures', given.get('manifest-signatures'), MANIFEST_SIGNATURES),
+      swarm: given.has('manifest-swarm'),
+    },
     allowAddresses: given.all('allow-address'),
     ref: given.get('ref'),
     learnSizes: given.has('learn-sizes'),

@@ -61,7 +61,14 @@ async function keyFacts(content: KeyContent, deps: Deps, store: PieceStore): Pro
   const size = key.size ?? (await learnedSize(key, deps))?.size
   if (size === undefined) return { key: name, size, cached: 0, verified: 'none', sources }
   const space = { id: await keySpaceId(key, deps), length: size, pieceLength: pieceLengthFor(size) }
-  return { key: name, size, ...cachedOf({ space, offset: 0, length: size }, deps, store), sources }
+  const unverified = cachedOf({ space, offset: 0, length: size }, deps, store)
+  const { metainfo } = await deps.manifests.find(content)
+  if (metainfo === undefined) return { key: name, size, ...unverified, sources }
+  const verified = cachedOf({ space: metainfo.space, offset: 0, length: size }, deps, store)
+  const { infohash } = metainfo
+  // What was cached before the manifest was there is a source for it.
+  const shown = verified.cached > 0 ? verified : unverified
+  return { key: name, infohash, size, ...shown, sources }
 }
 
 async function torrentFacts(content: TorrentContent, deps: Deps, store: PieceStore): Promise<FileFacts> {

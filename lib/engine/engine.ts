@@ -11,6 +11,7 @@ import type { FileNode, Node, Tree } from '../tree/tree.js'
 import { attributesOf } from './attributes.js'
 import type { Content } from './content.js'
 import type { Deps, VerifyMode } from './deps.js'
+import { DEFAULT_MANIFESTS, ManifestAccess, type ManifestSettings } from './manifest-access.js'
 import { BlobOpener } from './open-blob.js'
 import { openKey } from './open-key.js'
 import { openTree, type SourceOptions } from './open-source.js'
@@ -26,6 +27,8 @@ export interface EngineOptions {
   readonly minFree: Bytes
   readonly readahead: Bytes
   readonly verify: VerifyMode
+  /** Default: used, unsigned ones too, without the swarm. */
+  readonly manifests?: ManifestSettings
   /** Addresses and blocks that URLs of a repository or a torrent may reach although they are local or private. */
   readonly allowAddresses: readonly string[]
   readonly swarm: Omit<SwarmOptions, 'cache' | 'store' | 'allowAddress'>
@@ -60,9 +63,11 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
   const cache = { folder: cacheFolder, limitBytes: cacheLimit, minFreeBytes: minFree }
   const allowAddress = (address: string): boolean => policy.allows(address)
   const swarm = startSwarm({ ...options.swarm, cache, store, allowAddress }, log)
+  const facts = openFacts({ folder: cacheFolder, log })
   const deps: Deps = {
     spaces: new Spaces({ store, cacheLimit, log }),
-    facts: openFacts({ folder: cacheFolder, log }),
+    facts,
+    manifests: new ManifestAccess(options.manifests ?? DEFAULT_MANIFESTS, facts, log),
     client,
     swarm,
     log,

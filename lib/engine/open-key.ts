@@ -11,6 +11,7 @@ import { abortable } from './abortable.js'
 import type { KeyContent } from './content.js'
 import type { Deps } from './deps.js'
 import { localRoute } from './local-object.js'
+import { manifestWays } from './manifest-route.js'
 import { torrentRoute } from './open-torrent.js'
 import { RoutedFile, type Route } from './routed-file.js'
 import { spaceRoute } from './space-route.js'
@@ -39,14 +40,24 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
   const object = await annex.objectPath(key)
   const local = object === undefined ? undefined : await localRoute(key, object, deps, signal)
   if (local !== undefined && object !== undefined) {
-    const routes = [(): Promise<Route> => remoteRoute(content, object.size, deps).then((one) => one.route)]
+    const routes = [(): Promise<Route> => fetchedRoute(content, object.size, deps)]
     return new RoutedFile({ contentId: content.id, size: object.size, log: deps.log, routes, first: local })
   }
-  const learned = isStable(key) ? undefined : await learn(content, deps, signal)
+  // Without a fixed content there is no manifest either: where that is demanded, nobody need be asked.
+  const asks = !isStable(key) && deps.verify !== 'manifest'
+  const learned = asks ? await learn(content, deps, signal) : undefined
   const size = key.size ?? learned?.size
   if (size === undefined) throw new AnnexfsError('UNAVAILABLE', `the size of ${displayKey(key)} is not known`)
-  const remote = await remoteRoute(content, size, deps)
-  const version = remote.generation === 0 ? '' : ` ${remote.generation}`
+  const spec = await keySpace(content, size, deps)
+  const verified = await manifestWays(content, spec, deps)
+  if (verified.first !== undefined) {
+    const routes =
+      deps.verify === 'manifest' ? verified.fallbacks : [...verified.fallbacks, torrents(content, size, deps)]
+    const contentId = `${content.id}${verified.version}`
+    return new RoutedFile({ contentId, size, log: deps.log, routes, first: verified.first })
+  }
+  const remote = spaceRoute('remotes', spec, deps)
+  const version = `${verified.version}${remote.generation === 0 ? '' : ` ${remote.generation}`}`
   const routes = [torrents(content, size, deps)]
   if (learned !== undefined) routes.unshift(changedRoute(content, learned, deps))
   return new RoutedFile({
@@ -54,7 +65,7 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
     size,
     log: deps.log,
     routes,
-    first: remote.route,
+    first: remote,
   })
 }
 
@@ -177,15 +188,10 @@ async function measure(content: KeyContent, deps: Deps, signal: AbortSignal): Pr
   )
 }
 
-interface RemoteRoute {
-  readonly route: Route
-  readonly generation: number
-}
-
-async function remoteRoute(content: KeyContent, size: Bytes, deps: Deps): Promise<RemoteRoute> {
+/** The way to a key's content past the local object. */
+async function fetchedRoute(content: KeyContent, size: Bytes, deps: Deps): Promise<Route> {
   const spec = await keySpace(content, size, deps)
-  const route = spaceRoute('remotes', spec, deps)
-  return { route, generation: route.generation }
+  return (await manifestWays(content, spec, deps)).first ?? spaceRoute('remotes', spec, deps)
 }
 
 /** The piece space of a key. Keys whose bytes may change under the same name get one per version of the content. */
