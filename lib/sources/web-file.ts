@@ -20,10 +20,14 @@ const TAG = 'etag:'
 const DATE = 'mtime:'
 
 /**
- * Looks at an answer that is neither 200 nor 206; may read its body. Gives an error to fail with, or the URL to ask now
- * (the same one, when it takes another authorisation), or undefined for what its status usually means.
+ * Looks at an answer that is neither 200 nor 206; may read its body. `sent`: what `authorize` had given for the request.
+ * Gives an error to fail with, or the URL to ask now (the same one, when it takes another authorisation), or undefined
+ * for what the status usually means.
  */
-export type Refused = (answer: HttpBody) => Promise<AnnexfsError | string | undefined>
+export type Refused = (
+  answer: HttpBody,
+  sent: Readonly<Record<string, string>>,
+) => Promise<AnnexfsError | string | undefined>
 
 /** So often one request may be sent again as `Refused` says: for a challenge, and to another place. */
 const MOST_TURNS = 3
@@ -213,7 +217,11 @@ export class WebFile {
   async #measured(method: 'HEAD' | 'GET', signal: AbortSignal): Promise<Measured | undefined> {
     const answer =
       method === 'HEAD'
-        ? await this.#client.head(this.#url, signal, this.#authorization)
+        ? await this.#client.head(
+            this.#url,
+            signal,
+            this.#authorize === undefined ? {} : { authorize: this.#authorize },
+          )
         : await this.#ask({ signal, range: { start: 0, end: 1 } })
     try {
       if (method === 'HEAD' && answer.status !== 200) return undefined
@@ -234,9 +242,11 @@ export class WebFile {
       throw this.#closed.passing ? new Passing(this.#closed.error, left) : this.#closed.error
     }
     const [resolved, first] = [this.#resolved, this.#url]
+    let sent: Readonly<Record<string, string>> = {}
+    const authorize = this.#authorize
     const answer = await this.#client.get(resolved ?? first, {
       ...options,
-      ...this.#authorization,
+      ...(authorize === undefined ? {} : { authorize: async (request) => (sent = await authorize(request)) }),
       ...(resolved === undefined ? {} : { redirectedFrom: first }),
     })
     if (answer.status === 200 || answer.status === 206) {
@@ -245,7 +255,7 @@ export class WebFile {
     }
     try {
       this.#resolved = undefined
-      const other = await this.#refused?.(answer)
+      const other = await this.#refused?.(answer, sent)
       if (typeof other === 'string' && turn < MOST_TURNS) {
         this.#url = other
         this.#shown = shownUrl(other)
@@ -259,10 +269,6 @@ export class WebFile {
     } finally {
       answer.cancel()
     }
-  }
-
-  get #authorization(): { authorize?: Authorize } {
-    return this.#authorize === undefined ? {} : { authorize: this.#authorize }
   }
 
   #refusal(answer: HttpBody, told: AnnexfsError | undefined): Error {

@@ -31,7 +31,7 @@ export interface HttpObjectOptions {
  */
 export function httpObject(options: HttpObjectOptions): StoredObject {
   const { client, url, name, size, log } = options
-  const refused: Refused = async (answer) => (await options.refused?.(answer)) ?? refusal(answer, options)
+  const refused: Refused = async (answer, sent) => (await options.refused?.(answer, sent)) ?? refusal(answer, options)
   const file = new WebFile(client, url, undefined, options.authorize, refused)
   let measured = size
   log.debug('object', { remote: name, url: shownUrl(url) })
