@@ -6,12 +6,21 @@ import { doctorCommand } from './doctor.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
 import { helpOf, mainHelp, type Command } from './help.js'
 import { lsCommand } from './ls.js'
+import { manifestCommand } from './manifest.js'
 import { mountCommand } from './mount.js'
 import { unmountCommand } from './unmount.js'
 import { version } from './version.js'
 import { parseArguments } from './options.js'
 
-const COMMANDS: readonly Command[] = [mountCommand, unmountCommand, lsCommand, catCommand, cacheCommand, doctorCommand]
+const COMMANDS: readonly Command[] = [
+  mountCommand,
+  unmountCommand,
+  lsCommand,
+  catCommand,
+  cacheCommand,
+  manifestCommand,
+  doctorCommand,
+]
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv

@@ -5,6 +5,7 @@ import { AnnexfsError } from '../lib/errors.js'
 import { VERIFY_MODES, type VerifyMode } from '../lib/engine/deps.js'
 import { MANIFEST_SIGNATURES } from '../lib/manifest/signatures.js'
 import type { EngineOptions } from '../lib/engine/engine.js'
+import type { ManifestSettings } from '../lib/engine/manifest-access.js'
 import { LOG_LEVELS, type LogLevel } from '../lib/log/log.js'
 import type { Milliseconds } from '../lib/space/space.js'
 import { parseSize, parseTime } from './units.js'
@@ -130,7 +131,9 @@ function spell(argv: readonly string[]): string[] {
 }
 
 /** What the options say, as the engine wants it, except for what only the caller knows. */
-export type EngineSettings = Omit<EngineOptions, 'log' | 'forbid'>
+export type EngineSettings = Omit<EngineOptions, 'log' | 'forbid' | 'manifests'> & {
+  readonly manifests: ManifestSettings
+}
 
 /** @throws AnnexfsError USAGE for values out of range. */
 export function engineSettings(given: Given): EngineSettings {
@@ -141,7 +144,7 @@ export function engineSettings(given: Given): EngineSettings {
     cacheLimit: size('cache-size'),
     minFree: size('min-free'),
     readahead: size('readahead'),
-    verify: oneOf('--verify', given.get('verify'), VERIFY_MODES) satisfies VerifyMode,
+    verify: oneOf('--verify', given.get('verify') ?? 'normal', VERIFY_MODES) satisfies VerifyMode,
     manifests: {
       use: !given.has('no-manifests'),
       signatures: oneOf('--manifest-signatures', given.get('manifest-signatures'), MANIFEST_SIGNATURES),

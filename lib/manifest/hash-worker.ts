@@ -9,7 +9,7 @@ import type { Bytes } from '../space/space.js'
 export type HashRequest =
   | { readonly kind: 'file'; readonly path: Uint8Array; readonly work: HashWork }
   | { readonly kind: 'begin'; readonly work: HashWork }
-  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'end' }
 
 export interface HashWork {

@@ -37,7 +37,7 @@ export class ManifestHasher {
       try {
         for await (const bytes of chunks) {
           throwIfAborted(signal)
-          sent.push(this.#ask({ kind: 'bytes', bytes }))
+          sent.push(this.#ask({ kind: 'bytes', bytes: new Uint8Array(bytes) }))
           if (sent.length > WINDOW) taken(await sent.shift())
         }
         for (const one of sent) taken(await one)
@@ -76,7 +76,7 @@ export class ManifestHasher {
     const answer = new Promise<HashAnswer>((resolve, reject) => {
       this.#waiting.push({ resolve, reject })
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-      worker.postMessage(request)
+      worker.postMessage(request, request.kind === 'bytes' ? [request.bytes.buffer] : [])
     })
     // Several are under way before the first is looked at; each is looked at in the end.
     answer.catch(() => undefined)

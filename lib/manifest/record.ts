@@ -16,10 +16,15 @@ export interface RecorderOptions {
   readonly signal: AbortSignal
 }
 
+interface Pending {
+  readonly key: ManifestKey
+  readonly bytes: Buffer
+}
+
 /** Gathers manifests and commits them to the repository's own ref, many at a time. Nothing else is written. */
 export class ManifestRecorder {
   readonly #options: RecorderOptions
-  readonly #pending = new Map<string, { readonly key: ManifestKey; readonly bytes: Buffer }>()
+  #pending = new Map<string, Pending>()
   #bytes: Bytes = 0
 
   constructor(options: RecorderOptions) {
@@ -33,9 +38,7 @@ export class ManifestRecorder {
 
   /** @param pieces the SHA-1 digests of the pieces, one after the other. */
   add(key: ManifestKey, pieces: Uint8Array): void {
-    const bytes = encodeManifest(key, pieces)
-    this.#pending.set(key.raw, { key, bytes })
-    this.#bytes += bytes.length
+    this.#put(key, encodeManifest(key, pieces))
   }
 
   /**
@@ -45,7 +48,18 @@ export class ManifestRecorder {
    */
   async commit(): Promise<number> {
     if (this.#pending.size === 0) return 0
-    const added = [...this.#pending.values()]
+    const pending = this.#pending
+    this.#pending = new Map()
+    this.#bytes = 0
+    try {
+      return await this.#write([...pending.values()])
+    } catch (error) {
+      for (const { key, bytes } of pending.values()) this.#put(key, bytes)
+      throw error
+    }
+  }
+
+  async #write(added: readonly Pending[]): Promise<number> {
     const { git, sign, signal } = this.#options
     const blobs = await this.#writeBlobs(added.map(({ bytes }) => bytes))
     const placed = added.map(({ key }, index): Placed => ({ path: manifestPath(key), sha: blobs[index] ?? '' }))
@@ -63,9 +77,12 @@ export class ManifestRecorder {
         await maker.close()
       }
     })
-    this.#pending.clear()
-    this.#bytes = 0
     return fresh.length
+  }
+
+  #put(key: ManifestKey, bytes: Buffer): void {
+    this.#pending.set(key.raw, { key, bytes })
+    this.#bytes += bytes.length
   }
 
   /** One process for all of them; git reads them from files. */
