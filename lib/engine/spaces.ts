@@ -3,6 +3,7 @@ import type { CachedSpace, PieceStore } from '../cache/store.js'
 import type { Log } from '../log/log.js'
 import { Fetcher, type SourceList } from '../scheduler/fetcher.js'
 import { fetchBudget } from '../scheduler/budget.js'
+import { Places } from '../scheduler/places.js'
 import { Trust } from '../scheduler/trust.js'
 import type { Bytes, Milliseconds, Slice, SpaceId } from '../space/space.js'
 import { Wholeness, type CheckWhole } from './wholeness.js'
@@ -11,6 +12,8 @@ export interface SpacesOptions {
   readonly store: PieceStore
   readonly cacheLimit: Bytes
   readonly log: Log
+  /** Log what each read that waited noticeably waited for. */
+  readonly explain?: boolean
 }
 
 /** What opening a piece space takes. */
@@ -63,6 +66,8 @@ export class Spaces {
   readonly #options: SpacesOptions
   readonly #entries = new Map<SpaceId, Entry>()
   readonly #budget = fetchBudget(AHEAD_IN_FLIGHT)
+  /** Files on the same remote share its limits, and what was measured of it. */
+  readonly #places = new Places()
   /** Of spaces with content that was found to be wrong. */
   readonly #wrong = new LRUCache<SpaceId, History>({ max: MOST_WRONG, ttl: WRONG_FOR })
   /** Bytes fetched since the start, by source. */
@@ -108,7 +113,7 @@ export class Spaces {
   }
 
   #open(spec: SpaceSpec): Entry {
-    const { store, log } = this.#options
+    const { store, log, explain = false } = this.#options
     const { space } = spec.slice
     const cache: CachedSpace = store.open(space)
     const history: History = this.#wrong.get(space.id) ?? { trust: new Trust(), generations: new Map() }
@@ -117,7 +122,9 @@ export class Spaces {
       sources: spec.sources,
       cache,
       budget: this.#budget,
+      places: this.#places,
       log,
+      explain,
       trust: history.trust,
       onFetched: () => {
         for (const wholeness of wholes.values()) wholeness.pieceArrived()

@@ -3,15 +3,18 @@ import type { Attempt } from '../errors.js'
 import { reasonOf } from '../errors.js'
 import type { Holding, Source } from '../sources/source.js'
 import type { PieceSpace } from '../space/space.js'
-import { NEW_HEALTH, type Health } from './health.js'
+import { NO_FAILURES, type Rest } from './health.js'
+import type { Place, Places } from './places.js'
 
 /** A source in use for one piece space, with what the scheduler knows of it. Owned by its fetcher. */
 export interface Supplier {
   readonly source: Source
   readonly cost: number
   readonly holding: Holding
-  health: Health
-  active: number
+  /** What it shares with the sources of other spaces. */
+  readonly place: Place
+  /** Its failures for this space. */
+  rest: Rest
   /** It gave wrong bytes of this space: never asked for it again. */
   setAside: boolean
 }
@@ -37,6 +40,7 @@ const CHEAPER_FIRST_FOR = 100
 export function findSuppliers(
   space: PieceSpace,
   sources: readonly Source[],
+  places: Places,
   log: Log,
   onChange: () => void,
 ): Suppliers {
@@ -67,7 +71,10 @@ export function findSuppliers(
       .find(space, controller.signal)
       .then((holding) => {
         if (holding === undefined) refused.push({ source: source.name, reason: 'does not have it' })
-        else held.push({ source, cost: source.cost, holding, health: NEW_HEALTH, active: 0, setAside: false })
+        else {
+          const place = places.of(source)
+          held.push({ source, cost: source.cost, holding, place, rest: NO_FAILURES, setAside: false })
+        }
       })
       .catch((error: unknown) => {
         refused.push({ source: source.name, reason: reasonOf(error) })

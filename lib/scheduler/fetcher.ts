@@ -1,30 +1,29 @@
 import type { CachedSpace } from '../cache/store.js'
-import type { Log } from '../log/log.js'
+import { rateLimited, type Log } from '../log/log.js'
 import type { Demand, Source } from '../sources/source.js'
-import { pieceSize, type PieceSpace } from '../space/space.js'
-import { checkPiece, type Piece } from '../verify/piece.js'
+import { pieceCount, type Milliseconds, type PieceSpace } from '../space/space.js'
+import type { Piece } from '../verify/piece.js'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf, type Attempt } from '../errors.js'
+import { liarsAmong } from './assembly.js'
 import type { FetchBudget } from './budget.js'
 import { findSuppliers, type Supplier, type Suppliers } from './candidates.js'
-import { bestCandidate, mostUrgent, runBytes, runFrom } from './choose.js'
+import type { Carrier } from './carrier.js'
+import { Carriers } from './carriers.js'
+import type { Crew } from './crew.js'
+import { explain, seconds } from './explain.js'
 import { Flight, isForGood } from './flight.js'
-import { afterFailure, afterFirstByte, afterSuccess } from './health.js'
-import { transfer } from './transfer.js'
+import { afterFailure } from './health.js'
+import { Places } from './places.js'
+import { pump } from './pump.js'
+import { rescue } from './rescue.js'
 import { Trust } from './trust.js'
 
 /*
- * Who owns what: a fetcher owns its flights (one per piece that is wanted and not there) and its suppliers. A flight is
- * queued, then in one or more transfers, then settled; `pump` is the only place that starts transfers, and every
- * change of state ends in a call of it.
+ * Who owns what: a fetcher owns its flights (one per piece that is wanted and not there), its suppliers and its carriers.
+ * A flight is queued, then carried by one or more carriers, then settled. `pump` and `rescue` are the only places that
+ * start carriers, and every change of state ends in a call of the pump. Places are shared with the fetchers of other
+ * spaces, and call back when they have room again.
  */
-
-interface Carrier {
-  readonly supplier: Supplier
-  readonly run: readonly number[]
-  readonly abort: AbortController
-  readonly started: number
-  lastProgress: number
-}
 
 export interface FetcherOptions {
   readonly space: PieceSpace
@@ -32,7 +31,11 @@ export interface FetcherOptions {
   readonly sources: () => Promise<SourceList>
   readonly cache: CachedSpace
   readonly budget: FetchBudget
+  /** What is known of the sources' places, shared by all fetchers; default: places of its own. */
+  readonly places?: Places
   readonly log: Log
+  /** Say of each read that waited noticeably what it waited for. */
+  readonly explain?: boolean
   /** What was learned of the sources earlier. */
   readonly trust?: Trust
   /** Called after each piece that was fetched and put into the cache. */
@@ -47,35 +50,60 @@ export interface SourceList {
   readonly unusable: readonly Attempt[]
 }
 
-/** A transfer that a reader waits for and that brings nothing for this long gets company from another source. */
-const STALLED_AFTER = 1_000
-const STALL_CHECK = 250
-/** Pieces of one transfer being written to the cache at once. */
-const PUTS_AT_ONCE = 4
+/** How often transfers are looked after: a late request should not cost much more than it must. */
+const WATCH_MANY: Milliseconds = 20
+/** With a single source there is nobody to ask instead. */
+const WATCH_ONE: Milliseconds = 250
+/** A read that waits longer says so in the log. */
+const SLOW_AFTER: Milliseconds = 2_000
+/** With `explain`. */
+const NOTICED_AFTER: Milliseconds = 100
+const SLOW_LOGGED_EVERY: Milliseconds = 1_000
 /** After all sources have failed, they are looked up afresh, but not more often than this. */
 const LOOK_AGAIN_AFTER = 2_000
 
-/** Brings pieces of one space from its sources: joins neighbours, most urgent first, fails over. */
+/** Brings pieces of one space from its sources: most urgent first, spread over the sources, failing over. */
 export class Fetcher {
   readonly #options: FetcherOptions
-  readonly #flights = new Map<number, Flight<Carrier>>()
-  readonly #carriers = new Set<Carrier>()
-  readonly #running = new Set<Promise<void>>()
+  readonly #flights = new Map<number, Flight>()
+  readonly #carriers: Carriers
+  readonly #crew: Crew
+  readonly #places: Places
+  readonly #slowLog: Log
   #suppliers: Suppliers | undefined
   #unusable: readonly Attempt[] = []
-  #lookedUp = 0
+  #lookedUp = -Infinity
   #looking = false
   #closed = false
   readonly #trust: Trust
   /** Unchecked pieces that were brought since the content was last checked. */
   readonly #brought = new Set<number>()
-  #stallTimer: NodeJS.Timeout | undefined
+  #watch: NodeJS.Timeout | undefined
+  #watchesMany = false
   #retryTimer: NodeJS.Timeout | undefined
   #pumpQueued = false
 
   constructor(options: FetcherOptions) {
     this.#options = options
     this.#trust = options.trust ?? new Trust()
+    this.#places = options.places ?? new Places()
+    this.#slowLog = rateLimited(options.log, SLOW_LOGGED_EVERY)
+    const { space, cache, budget, onFetched, onBytes } = options
+    const flights = this.#flights
+    const { waste } = this.#places
+    this.#carriers = new Carriers({
+      space,
+      cache,
+      budget,
+      waste,
+      flights,
+      onPiece: (piece, carrier) => this.#arrived(piece, carrier),
+      onFailure: (carrier, error) => this.#carrierFailed(carrier, error),
+      onEnd: () => this.#carrierEnded(),
+      onFetched,
+      onBytes,
+    })
+    this.#crew = { space, flights, carriers: this.#carriers, waste, suppliers: () => this.#askable() }
   }
 
   /** Names of the sources that are known to have the content now. */
@@ -103,7 +131,7 @@ export class Fetcher {
       this.#flights.delete(flight.index)
       flight.fail(error)
     }
-    for (const carrier of this.#carriers) carrier.abort.abort()
+    this.#carriers.abortAll()
     await this.idle()
     this.#trust.blame(this.contributors, this.#brought.size < pieces)
     this.vindicate()
@@ -121,8 +149,11 @@ export class Fetcher {
    */
   fetch(index: number, demand: Demand): Promise<Piece> {
     if (this.#closed) return Promise.reject(new AnnexfsError('ABORTED', 'the file was closed'))
+    if (!(index >= 0 && index < pieceCount(this.#options.space))) {
+      return Promise.reject(new AnnexfsError('INVALID', `${this.#options.space.id} has no piece ${index}`))
+    }
     if (demand.signal.aborted) return Promise.reject(abortError(demand.signal))
-    const flight = this.#flights.get(index) ?? new Flight<Carrier>(index)
+    const flight = this.#flights.get(index) ?? new Flight(index)
     this.#flights.set(index, flight)
     const promise = flight.join(demand, (error) => {
       this.#abandon(flight)
@@ -132,28 +163,35 @@ export class Fetcher {
     return promise
   }
 
+  /** One line on what is going on for piece `index`; undefined when it is not being fetched. */
+  explain(index: number): string | undefined {
+    const flight = this.#flights.get(index)
+    return flight === undefined ? undefined : this.#explain(flight)
+  }
+
   /** Resolves when nothing is being fetched and what was is in the cache. */
-  async idle(): Promise<void> {
-    while (this.#running.size > 0) await Promise.all(this.#running)
+  idle(): Promise<void> {
+    return this.#carriers.idle()
   }
 
   close(): void {
     this.#closed = true
-    clearInterval(this.#stallTimer)
+    clearInterval(this.#watch)
+    for (const { place } of this.#suppliers?.ready ?? []) place.forget(this.#onFreed)
     clearTimeout(this.#retryTimer)
     for (const flight of this.#flights.values()) {
       flight.fail(new AnnexfsError('ABORTED', 'the file was closed'))
     }
-    for (const carrier of this.#carriers) carrier.abort.abort()
+    this.#carriers.abortAll()
     this.#suppliers?.close()
   }
 
   /** A deadline's error says what was being tried. */
-  #withAttempts(error: AnnexfsError, flight: Flight<Carrier>): AnnexfsError {
+  #withAttempts(error: AnnexfsError, flight: Flight): AnnexfsError {
     if (error.code !== 'TIMED_OUT') return error
     const running = [...flight.carriers].map((carrier) => ({
       source: carrier.supplier.source.name,
-      reason: `no answer for ${Math.round((Date.now() - carrier.lastProgress) / 100) / 10} s`,
+      reason: `no answer for ${seconds(performance.now() - carrier.lastProgress)}`,
     }))
     const attempts = [...flight.attempts, ...(this.#suppliers?.refused ?? []), ...this.#unusable, ...running]
     const tried = attempts.length > 0 ? attempts : this.#queued()
@@ -169,19 +207,15 @@ export class Fetcher {
     return this.sourceNames.map((source) => ({ source, reason: 'busy with earlier reads that have no answer yet' }))
   }
 
-  #abandon(flight: Flight<Carrier>): void {
+  #abandon(flight: Flight): void {
     if (flight.isWanted) return
     if (flight.carriers.size === 0) this.#flights.delete(flight.index)
+    this.#crew.waste.giveBack(flight.spent)
+    flight.spent = 0
     for (const carrier of flight.carriers) {
-      if (!carrier.run.some((index) => this.#isCarrying(index, carrier))) carrier.abort.abort()
+      if (!this.#carriers.isWanted(carrier)) carrier.abort.abort()
     }
     this.#schedulePump()
-  }
-
-  /** True when somebody still waits for `index` from this carrier. */
-  #isCarrying(index: number, carrier: Carrier): boolean {
-    const flight = this.#flights.get(index)
-    return flight !== undefined && flight.carriers.has(carrier) && flight.isWanted
   }
 
   /** Wishes made in one turn of the event loop are looked at together, so that neighbours are joined. */
@@ -196,177 +230,85 @@ export class Fetcher {
 
   #pump(): void {
     if (this.#closed || this.#flights.size === 0) return
+    this.#startWatching()
     if (this.#suppliers === undefined) {
       void this.#lookUp()
       return
     }
-    const queued = new Map<number, Flight<Carrier>>()
-    for (const flight of this.#flights.values()) {
-      if (flight.carriers.size === 0 && flight.isWanted) queued.set(flight.index, flight)
-    }
-    while (queued.size > 0) {
-      const flight = mostUrgent(queued.values())
-      if (flight === undefined) return
-      queued.delete(flight.index)
-      const { space, budget } = this.#options
-      if (flight.urgency !== 'read' && !budget.allows(pieceSize(space, flight.index))) {
-        budget.whenFreed(this.#onFreed)
-        return
-      }
-      const able = this.#able(flight)
-      if (able.length === 0) {
-        if (!this.#suppliers.looking && !this.#retriesLater(flight)) this.#giveUp(flight)
-        continue
-      }
-      const supplier = bestCandidate(able, flight.urgency, Date.now())
-      if (supplier === undefined) continue
-      const run = runFrom(
-        space,
-        flight.index,
-        (index) => queued.get(index)?.hasFailed(supplier.source) === false,
-        supplier.holding,
-        runBytes(supplier.holding, supplier.health),
-      )
-      for (const index of run) queued.delete(index)
-      this.#start(supplier, run)
+    const { orphans, waiting } = pump(this.#crew, this.#options.budget, this.#onFreed)
+    if (waiting) for (const { place } of this.#suppliers.ready) place.whenFreed(this.#onFreed)
+    if (this.#suppliers.looking) return
+    for (const flight of orphans) {
+      if (!this.#retriesLater(flight)) this.#giveUp(flight)
     }
   }
 
-  readonly #onFreed = (): void => this.#schedulePump()
+  readonly #onFreed = (): void => this.#pump()
 
   #trusted(): Supplier[] {
     return (this.#suppliers?.ready ?? []).filter((one) => !one.setAside && this.#trust.has(one.source.name))
   }
 
-  #able(flight: Flight<Carrier>): Supplier[] {
-    const { space } = this.#options
-    const start = flight.index * space.pieceLength
-    const range = { start, end: start + pieceSize(space, flight.index) }
+  #askable(): readonly Supplier[] {
     const trusted = this.#trusted()
-    const asked = this.#trust.oneAtATime ? trusted.slice(0, 1) : trusted
-    const now = Date.now()
-    return asked.filter((one) => flight.mayAsk(one.source, now) && one.holding.has(range))
+    return this.#trust.oneAtATime ? trusted.slice(0, 1) : trusted
   }
 
   /** True when a source that failed will be asked again for this piece; sees to it that this happens. */
-  #retriesLater(flight: Flight<Carrier>): boolean {
-    const usable = new Set(this.#trusted().map((one) => one.source))
-    const next = flight.retryAt(usable)
+  #retriesLater(flight: Flight): boolean {
+    const next = flight.retryAt(new Set(this.#askable().map((one) => one.source)))
     if (next === Infinity) return false
     clearTimeout(this.#retryTimer)
-    this.#retryTimer = setTimeout(() => this.#schedulePump(), Math.max(1, next - Date.now()))
+    this.#retryTimer = setTimeout(() => this.#schedulePump(), Math.max(1, next - performance.now()))
     return true
-  }
-
-  #start(supplier: Supplier, run: readonly number[]): void {
-    const now = Date.now()
-    const carrier: Carrier = { supplier, run, abort: new AbortController(), started: now, lastProgress: now }
-    this.#carriers.add(carrier)
-    supplier.active += 1
-    let bytes = 0
-    for (const index of run) {
-      bytes += pieceSize(this.#options.space, index)
-      this.#flights.get(index)?.carriers.add(carrier)
-    }
-    this.#options.budget.take(bytes)
-    this.#watchForStalls()
-    const running: Promise<void> = this.#carry(carrier)
-      .catch((error: unknown) => this.#carrierFailed(carrier, error))
-      .finally(() => {
-        this.#carriers.delete(carrier)
-        this.#running.delete(running)
-        supplier.active -= 1
-        for (const index of run) {
-          const flight = this.#flights.get(index)
-          if (flight === undefined) continue
-          flight.carriers.delete(carrier)
-          if (!flight.isWanted && flight.carriers.size === 0) this.#flights.delete(index)
-        }
-        this.#options.budget.give(bytes)
-        if (this.#carriers.size === 0) {
-          clearInterval(this.#stallTimer)
-          this.#stallTimer = undefined
-        }
-        this.#schedulePump()
-      })
-    this.#running.add(running)
-  }
-
-  async #carry(carrier: Carrier): Promise<void> {
-    const { space } = this.#options
-    const { holding } = carrier.supplier
-    const signal = carrier.abort.signal
-    const urgency = this.#flights.get(carrier.run[0] ?? 0)?.urgency ?? 'fill'
-    const puts = new Set<Promise<boolean>>()
-    let received = 0
-    const progress = (bytes: number): void => {
-      const now = performance.now()
-      if (received === 0) carrier.supplier.health = afterFirstByte(carrier.supplier.health, now - started)
-      received += bytes
-      carrier.lastProgress = Date.now()
-      this.#options.onBytes?.(carrier.supplier.source.name, bytes)
-    }
-    const started = performance.now()
-    if (holding.piece !== undefined) {
-      for (const index of carrier.run) {
-        const piece = await holding.piece(index, { urgency, signal })
-        progress(piece.bytes.byteLength)
-        this.#arrived(piece, carrier)
-        this.#options.onFetched?.()
-      }
-    } else {
-      for await (const raw of transfer(space, carrier.run, holding, { urgency, signal })) {
-        progress(raw.bytes.byteLength)
-        const piece = await checkPiece(space, raw.index, raw.bytes)
-        this.#arrived(piece, carrier)
-        await this.#keep(piece, puts)
-        if (!carrier.run.some((index) => this.#isCarrying(index, carrier))) break
-      }
-    }
-    const took = performance.now() - started
-    carrier.supplier.health = afterSuccess(carrier.supplier.health, received, took)
-    await Promise.all(puts)
-  }
-
-  /** Writing to disk overlaps with receiving, up to a few pieces: the disk holds the source back, not memory. */
-  async #keep(piece: Piece, puts: Set<Promise<boolean>>): Promise<void> {
-    const put: Promise<boolean> = this.#options.cache.put(piece).finally(() => {
-      puts.delete(put)
-      this.#options.onFetched?.()
-    })
-    puts.add(put)
-    if (puts.size >= PUTS_AT_ONCE) await Promise.race(puts)
   }
 
   #arrived(piece: Piece, carrier: Carrier): void {
     const flight = this.#flights.get(piece.index)
     if (flight !== undefined) {
       this.#flights.delete(piece.index)
-      for (const other of flight.carriers) {
-        if (other !== carrier && !other.run.some((index) => this.#isCarrying(index, other))) other.abort.abort()
+      if (flight.suspects !== undefined) {
+        for (const liar of liarsAmong(flight.suspects, piece.bytes)) this.#setAside(liar, 'a part of a piece was wrong')
       }
+      let wasted = 0
+      for (const other of flight.carriers) {
+        if (other === carrier) continue
+        if (other.part === undefined || other.part !== carrier.part) wasted += other.unfinished
+        if (!this.#carriers.isWanted(other)) other.abort.abort()
+      }
+      this.#crew.waste.giveBack(Math.max(0, flight.spent - wasted))
+      if (this.#options.explain === true && flight.waited() > NOTICED_AFTER) this.#logWait(flight, this.#options.log)
       flight.settle(piece)
     }
     if (piece.assurance !== 'pending') return
-    this.contributors.add(carrier.supplier.source.name)
+    this.#contributed(carrier)
     this.#brought.add(piece.index)
+  }
+
+  #contributed(carrier: Carrier): void {
+    this.contributors.add(carrier.supplier.source.name)
+    for (const { supplier } of carrier.part?.assembly.parts ?? []) this.contributors.add(supplier.source.name)
+  }
+
+  #setAside(supplier: Supplier, reason: string): void {
+    if (supplier.setAside) return
+    supplier.setAside = true
+    this.#options.log.warn('a source gave wrong bytes and is set aside for this content', {
+      source: supplier.source.name,
+      content: this.#options.space.id,
+      reason,
+    })
   }
 
   #carrierFailed(carrier: Carrier, error: unknown): void {
     if (this.#closed) return
     const { supplier } = carrier
-    // We stopped it ourselves: nobody wants its pieces any more, or another was faster.
-    if (carrier.abort.signal.aborted) return
     const reason = reasonOf(error)
-    if (isAnnexfsError(error, 'CORRUPT')) {
-      supplier.setAside = true
-      this.#options.log.warn('a source gave wrong bytes and is set aside for this content', {
-        source: supplier.source.name,
-        content: this.#options.space.id,
-        reason,
-      })
-    } else {
-      supplier.health = afterFailure(supplier.health, Date.now())
+    const now = performance.now()
+    if (isAnnexfsError(error, 'CORRUPT')) this.#setAside(supplier, reason)
+    else {
+      supplier.rest = afterFailure(supplier.rest, now)
+      supplier.place.failed(now)
       this.#options.log.debug('a source failed', { source: supplier.source.name, reason })
     }
     let blamed = false
@@ -374,14 +316,31 @@ export class Fetcher {
       const flight = this.#flights.get(index)
       if (flight === undefined || !flight.carriers.has(carrier)) continue
       flight.carriers.delete(carrier)
+      if (carrier.part !== undefined) this.#dropParts(flight)
       // Those behind the piece that failed were never asked for properly: they go on without blame.
       if (blamed && !isForGood(error)) continue
       blamed = true
-      flight.blame(supplier.source, error, Date.now())
+      flight.blame(supplier.source, error, now)
     }
   }
 
-  #giveUp(flight: Flight<Carrier>): void {
+  /** A piece of which one part cannot be had is asked for whole. */
+  #dropParts(flight: Flight): void {
+    flight.alone = true
+    for (const other of flight.carriers) {
+      if (other.part !== undefined) other.abort.abort()
+    }
+  }
+
+  #carrierEnded(): void {
+    // Whoever nobody waits for any more was kept only for the carrier's sake.
+    for (const flight of Array.from(this.#flights.values())) {
+      if (!flight.isWanted && flight.carriers.size === 0) this.#flights.delete(flight.index)
+    }
+    this.#schedulePump()
+  }
+
+  #giveUp(flight: Flight): void {
     this.#flights.delete(flight.index)
     const liars = (this.#suppliers?.ready ?? [])
       .filter((one) => !this.#trust.has(one.source.name))
@@ -389,7 +348,7 @@ export class Fetcher {
     const attempts = [...flight.attempts, ...(this.#suppliers?.refused ?? []), ...this.#unusable, ...liars]
     const error = new AnnexfsError('UNAVAILABLE', unavailable(attempts), { attempts })
     flight.fail(error)
-    if (this.#flights.size === 0 && Date.now() - this.#lookedUp > LOOK_AGAIN_AFTER) {
+    if (this.#flights.size === 0 && performance.now() - this.#lookedUp > LOOK_AGAIN_AFTER) {
       // Remotes come and go: the next read asks all of them afresh.
       this.#suppliers?.close()
       this.#suppliers = undefined
@@ -399,7 +358,7 @@ export class Fetcher {
   async #lookUp(): Promise<void> {
     if (this.#looking) return
     this.#looking = true
-    this.#lookedUp = Date.now()
+    this.#lookedUp = performance.now()
     const { space, log, sources } = this.#options
     try {
       const list = await sources()
@@ -408,7 +367,7 @@ export class Fetcher {
         return
       }
       this.#unusable = list.unusable
-      this.#suppliers = findSuppliers(space, list.sources, log, () => this.#schedulePump())
+      this.#suppliers = findSuppliers(space, list.sources, this.#places, log, () => this.#schedulePump())
     } catch (error) {
       for (const flight of Array.from(this.#flights.values())) {
         this.#flights.delete(flight.index)
@@ -420,22 +379,50 @@ export class Fetcher {
     }
   }
 
-  #watchForStalls(): void {
-    if (this.#stallTimer !== undefined) return
-    this.#stallTimer = setInterval(() => this.#helpStalled(), STALL_CHECK)
+  /** While anything is wanted, transfers are looked after; often where there is a choice. */
+  #startWatching(): void {
+    const many = (this.#suppliers?.ready.length ?? 0) > 1
+    if (this.#watch !== undefined && this.#watchesMany === many) return
+    clearInterval(this.#watch)
+    this.#watchesMany = many
+    this.#watch = setInterval(() => this.#lookAfter(), many ? WATCH_MANY : WATCH_ONE)
   }
 
-  /** Asks another source for what a reader waits for and a stalled transfer does not bring. */
-  #helpStalled(): void {
-    const now = Date.now()
-    for (const flight of this.#flights.values()) {
-      if (flight.urgency !== 'read' || flight.carriers.size !== 1) continue
-      const [carrier] = flight.carriers
-      if (carrier === undefined || now - carrier.lastProgress < STALLED_AFTER) continue
-      const others = this.#able(flight).filter((one) => one !== carrier.supplier)
-      const helper = bestCandidate(others, 'read', now)
-      if (helper !== undefined) this.#start(helper, [flight.index])
+  #lookAfter(): void {
+    if (this.#flights.size === 0) {
+      clearInterval(this.#watch)
+      this.#watch = undefined
+      return
     }
+    for (const flight of this.#flights.values()) {
+      if (flight.slowLogged || flight.waited() < SLOW_AFTER) continue
+      flight.slowLogged = true
+      this.#logWait(flight, this.#slowLog)
+    }
+    if (this.#suppliers === undefined) return
+    rescue(this.#crew, (carrier, error) => this.#carrierFailed(carrier, error))
+    this.#schedulePump()
+  }
+
+  #logWait(flight: Flight, log: Log): void {
+    const { space } = this.#options
+    log.info('a read waits', {
+      waited: seconds(flight.waited()),
+      content: space.id,
+      piece: flight.index,
+      sources: this.#explain(flight),
+    })
+  }
+
+  #explain(flight: Flight): string {
+    return explain({
+      space: this.#options.space,
+      flight,
+      suppliers: this.#suppliers?.ready ?? [],
+      refused: [...(this.#suppliers?.refused ?? []), ...this.#unusable],
+      looking: this.#suppliers?.looking ?? true,
+      now: performance.now(),
+    })
   }
 }
 

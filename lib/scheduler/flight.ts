@@ -1,12 +1,17 @@
 import { setMaxListeners } from 'node:events'
 import { abortError, isAnnexfsError, reasonOf, type AnnexfsError, type Attempt } from '../errors.js'
 import type { Demand, Source } from '../sources/source.js'
-import type { Milliseconds, Urgency } from '../space/space.js'
+import type { Bytes, Milliseconds, Urgency } from '../space/space.js'
 import type { Piece } from '../verify/piece.js'
+import type { Suspects } from './assembly.js'
+import type { Carrier } from './carrier.js'
 import { URGENCY_ORDER } from './choose.js'
 
 /** A source is asked for a piece this often before it is given up, with these pauses: servers restart, lines drop. */
 const RETRY_AFTER: readonly Milliseconds[] = [250, 750]
+/** Whatever is configured. */
+const MOST_RETRIES = 10
+const LONGEST_PAUSE: Milliseconds = 2_000
 
 interface Waiter {
   readonly urgency: Urgency
@@ -20,12 +25,22 @@ interface Failure {
   readonly retryAt: Milliseconds
 }
 
-/** One piece that is wanted and not there: who waits for it, and what was tried. `C` is what carries it. */
-export class Flight<C> {
+/** One piece that is wanted and not there: who waits for it, and what was tried. */
+export class Flight<C = Carrier> {
   readonly index: number
-  /** Transfers that are to bring it. More than one when a first one has stalled. */
+  /** Transfers that are to bring it. More than one when a first one is late, or when each brings a part. */
   readonly carriers = new Set<C>()
   readonly attempts: Attempt[] = []
+  /** Since when somebody waits for it. */
+  #readSince: Milliseconds | undefined
+  /** The log has been told that somebody waits long. */
+  slowLogged = false
+  /** From one source alone, whole: in parts it failed before. */
+  alone = false
+  /** Who gave which part of it, when the parts together were wrong. */
+  suspects: Suspects | undefined
+  /** What asking twice for it may cost, taken from the budget for that. */
+  spent: Bytes = 0
   readonly #waiters = new Set<Waiter>()
   readonly #failures = new Map<Source, Failure>()
   #urgency: Urgency = 'fill'
@@ -43,12 +58,18 @@ export class Flight<C> {
     return this.#waiters.size > 0
   }
 
+  /** How long somebody has been waiting for it; 0 while nobody does. */
+  waited(): Milliseconds {
+    return this.#urgency === 'read' && this.#readSince !== undefined ? performance.now() - this.#readSince : 0
+  }
+
   /**
    * Waits for the piece.
    * @param onLeave called when the demand's signal ended the waiting; its result is what the caller is told.
    */
   join(demand: Demand, onLeave: (error: AnnexfsError) => AnnexfsError): Promise<Piece> {
     if (URGENCY_ORDER[demand.urgency] < URGENCY_ORDER[this.#urgency]) this.#urgency = demand.urgency
+    if (demand.urgency === 'read') this.#readSince ??= performance.now()
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         this.#waiters.delete(waiter)
@@ -92,7 +113,7 @@ export class Flight<C> {
   /** Notes that `source` could not bring it. */
   blame(source: Source, error: unknown, now: Milliseconds): void {
     const times = (this.#failures.get(source)?.times ?? 0) + 1
-    const pause = isForGood(error) ? undefined : RETRY_AFTER[times - 1]
+    const pause = isForGood(error) ? undefined : pauseAfter(source, times)
     this.#failures.set(source, { times, retryAt: pause === undefined ? Infinity : now + pause })
     this.attempts.push({ source: source.name, reason: reasonOf(error) })
   }
@@ -114,6 +135,14 @@ export class Flight<C> {
     }
     return next
   }
+}
+
+/** How long to wait after the failure number `times`; undefined for giving up. */
+function pauseAfter({ limits = {} }: Source, times: number): Milliseconds | undefined {
+  const { retries = RETRY_AFTER.length, retryDelay } = limits
+  if (times > Math.min(retries, MOST_RETRIES)) return undefined
+  if (retryDelay !== undefined) return Math.min(LONGEST_PAUSE, retryDelay * 2 ** (times - 1))
+  return RETRY_AFTER[times - 1] ?? LONGEST_PAUSE
 }
 
 /** Whether asking the same source again cannot help. */

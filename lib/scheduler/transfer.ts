@@ -1,5 +1,5 @@
 import type { Demand, Holding } from '../sources/source.js'
-import { pieceRange, pieceSize, type PieceSpace } from '../space/space.js'
+import { pieceRange, pieceSize, type Bytes, type PieceSpace } from '../space/space.js'
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 
 /** The bytes of one piece, complete but not yet checked. */
@@ -10,7 +10,7 @@ export interface RawPiece {
 
 /**
  * Reads neighbouring pieces `run` of `space` with one range read and gives each as soon as it is complete. Bytes of a
- * chunk that are a whole piece are passed on without copying.
+ * chunk that are a whole piece are passed on without copying. `onBytes` is told of bytes as they come.
  * @throws whatever the holding throws; AnnexfsError CORRUPT when it gives more or fewer bytes than were asked.
  */
 export async function* transfer(
@@ -18,6 +18,7 @@ export async function* transfer(
   run: readonly number[],
   holding: Holding,
   demand: Demand,
+  onBytes: (bytes: Bytes) => void = () => undefined,
 ): AsyncGenerator<RawPiece> {
   const first = run[0]
   const last = run.at(-1)
@@ -28,6 +29,7 @@ export async function* transfer(
   let piece: Uint8Array | undefined
   for await (const chunk of holding.read(range, demand)) {
     throwIfAborted(demand.signal)
+    onBytes(chunk.byteLength)
     let used = 0
     while (used < chunk.byteLength) {
       const index = run[at]

@@ -43,6 +43,7 @@ export function fileSource(options: FileSourceOptions): Source {
   return {
     name,
     cost,
+    place,
     find: async (space, signal) => {
       const found =
         file ??

@@ -21,6 +21,8 @@ export function swarmSource(swarm: PieceSwarm, torrent: Torrent, extraPeers: rea
   return {
     name: 'swarm',
     cost: SWARM_COST,
+    // Each torrent has peers of its own.
+    place: `swarm ${torrent.spaceId}`,
     find: async (space, signal) => {
       if (space.id !== torrent.spaceId) return undefined
       signal.throwIfAborted()

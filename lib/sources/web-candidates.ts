@@ -46,6 +46,7 @@ export function webCandidates(options: WebCandidatesOptions): Source {
   return {
     name,
     cost,
+    ...(sources[0]?.place === undefined ? {} : { place: sources[0].place }),
     find: async (space, signal): Promise<Holding | undefined> => {
       chosen ??= await choose(signal)
       const holding = await chosen?.find(space, signal)

@@ -63,6 +63,11 @@ export class WebFile {
     if (validator?.startsWith(DATE) === true) this.#modified = validator.slice(DATE.length)
   }
 
+  /** Until when (`performance.now()`) the server asked for no requests; 0 when it did not. */
+  get closedUntil(): Milliseconds {
+    return this.#closed?.passing === true ? this.#closed.until : 0
+  }
+
   /** Whether an answer not long ago said that there is nothing here. */
   get gone(): boolean {
     return this.#closed !== undefined && !this.#closed.passing && performance.now() < this.#closed.until

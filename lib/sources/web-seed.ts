@@ -9,7 +9,7 @@ import type { Metainfo, TorrentFile } from '../torrent/torrent.js'
 import { checkInside, inside } from './range.js'
 import type { Source } from './source.js'
 import { WebFile } from './web-file.js'
-import { WEB_LIMITS } from './web.js'
+import { placeOf, WEB_LIMITS } from './web.js'
 
 export interface WebSeedOptions {
   readonly torrent: Metainfo
@@ -45,6 +45,7 @@ export function webSeedSource(options: WebSeedOptions): Source {
   return {
     name,
     cost,
+    place: placeOf(baseUrl),
     find: (space) => {
       if (space.id !== torrent.spaceId) return Promise.resolve(undefined)
       return Promise.resolve({

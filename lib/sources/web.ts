@@ -36,6 +36,7 @@ export function webSource(options: WebSourceOptions): Source {
   return {
     name,
     cost,
+    place: placeOf(url),
     find: (space) => {
       if (expectedSize !== undefined && expectedSize !== space.length) {
         log.debug('source has another size', { source: name, size: expectedSize, expected: space.length })
@@ -46,6 +47,7 @@ export function webSource(options: WebSourceOptions): Source {
       const holding: Holding = {
         ...WEB_LIMITS,
         has: (range) => inside(range, space.length) && !file.gone,
+        closedUntil: () => file.closedUntil,
         read: async function* (range, demand) {
           checkInside(range, space.length, name)
           yield* file.read(range, space.length, demand.signal)
@@ -56,4 +58,9 @@ export function webSource(options: WebSourceOptions): Source {
     measure: (signal) => file.measure(signal),
     close: () => file.close(),
   }
+}
+
+/** The server: what lies behind one origin shares a line. */
+export function placeOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).origin : url
 }

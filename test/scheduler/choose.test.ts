@@ -1,24 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { bestCandidate, mostUrgent, runBytes, runFrom, type Candidate } from '../../lib/scheduler/choose.js'
-import { afterFailure, afterSuccess, NEW_HEALTH, type Health } from '../../lib/scheduler/health.js'
-import type { Holding } from '../../lib/sources/source.js'
-import type { SpaceId } from '../../lib/space/space.js'
+import { byUrgency, runBytes } from '../../lib/scheduler/choose.js'
+import {
+  afterFailure,
+  afterFirstByte,
+  afterSilence,
+  afterSuccess,
+  NEW_HEALTH,
+  type Health,
+} from '../../lib/scheduler/health.js'
 
 const MIB = 1024 * 1024
-const holding: Holding = {
-  unit: 65_536,
-  longest: 8 * MIB,
-  parallel: 2,
-  has: () => true,
-  read: () => {
-    throw new Error('not read here')
-  },
-}
-
-function candidate(cost: number, active = 0, health: Health = NEW_HEALTH): Candidate & { readonly label: string } {
-  return { cost, active, health, holding, label: `${cost}/${active}` }
-}
+const holding = { unit: 65_536, longest: 8 * MIB }
 
 test('a waiting read goes before readahead, readahead before filling, then in file order', () => {
   const wanted = [
@@ -27,29 +20,10 @@ test('a waiting read goes before readahead, readahead before filling, then in fi
     { index: 2, urgency: 'readahead' },
     { index: 7, urgency: 'read' },
   ] as const
-  assert.equal(mostUrgent(wanted)?.index, 7)
-  assert.equal(mostUrgent(wanted.filter((one) => one.urgency !== 'read'))?.index, 2)
-  assert.equal(mostUrgent([]), undefined)
-})
-
-test('the choice of a source, as a table', () => {
-  const resting = afterFailure(NEW_HEALTH, 1000)
-  const fast = afterSuccess(NEW_HEALTH, 10 * MIB, 100)
-  const slow = afterSuccess(NEW_HEALTH, MIB, 1000)
-  const rows: readonly (readonly [string, readonly Candidate[], 'read' | 'readahead', number | undefined])[] = [
-    ['the cheapest', [candidate(200), candidate(100)], 'read', 1],
-    ['not one that rests while another does not', [candidate(100, 0, resting), candidate(200)], 'read', 1],
-    ['a resting one when there is no other', [candidate(100, 0, resting)], 'read', 0],
-    ['the less busy of equals', [candidate(200, 1), candidate(200, 0)], 'readahead', 1],
-    ['the faster of equals', [candidate(200, 0, slow), candidate(200, 0, fast)], 'readahead', 1],
-    ['none when all are busy', [candidate(200, 2)], 'readahead', undefined],
-    ['a busy one for a waiting read', [candidate(200, 2)], 'read', 0],
-    ['none even for a read when it is far too busy', [candidate(200, 4)], 'read', undefined],
-  ]
-  for (const [what, candidates, urgency, expected] of rows) {
-    const chosen = bestCandidate(candidates, urgency, 1001)
-    assert.equal(chosen === undefined ? undefined : candidates.indexOf(chosen), expected, what)
-  }
+  assert.deepEqual(
+    wanted.toSorted(byUrgency).map((one) => one.index),
+    [7, 9, 2, 1],
+  )
 })
 
 test('requests grow with what a source delivers in a quarter of a second, within its limits', () => {
@@ -58,17 +32,9 @@ test('requests grow with what a source delivers in a quarter of a second, within
   assert.equal(runBytes(holding, afterSuccess(NEW_HEALTH, 100_000, 1000)), 65_536)
 })
 
-test('neighbours are joined until one is not wanted, not there, or too many', () => {
-  const space = { id: 'key:x' as SpaceId, length: 1000, pieceLength: 100 }
-  const all = (): boolean => true
-  assert.deepEqual(runFrom(space, 2, all, holding, 350), [2, 3, 4])
-  assert.deepEqual(
-    runFrom(space, 2, (index) => index !== 4, holding, 1000),
-    [2, 3],
-  )
-  assert.deepEqual(runFrom(space, 8, all, holding, 1000), [8, 9])
-  assert.deepEqual(runFrom(space, 5, all, holding, 1), [5])
-  assert.deepEqual(runFrom(space, 2, all, { ...holding, has: (range) => range.end <= 400 }, 1000), [2, 3])
+test('requests are shorter where several sources share the work', () => {
+  const health = afterSuccess(NEW_HEALTH, 8 * MIB, 1000)
+  assert.equal(runBytes(holding, health, false), runBytes(holding, health, true) / 2)
 })
 
 test('failures make a source rest ever longer, a success ends that', () => {
@@ -80,4 +46,17 @@ test('failures make a source rest ever longer, a success ends that', () => {
   }
   assert.deepEqual(rests, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000])
   assert.equal(afterSuccess(health, 1, 1).restsUntil, 0)
+})
+
+test('a rate follows what a source does within half a second', () => {
+  let health = afterSuccess(NEW_HEALTH, 8 * MIB, 1000)
+  for (let i = 0; i < 8; i++) health = afterSuccess(health, 100_000, 60)
+  assert.ok((health.rate ?? 0) < 2.5 * MIB, String(health.rate))
+})
+
+test('a request given up without an answer makes a known place slower, and an unknown one no better known', () => {
+  assert.equal(afterSilence(NEW_HEALTH, 500).latency, undefined)
+  const known = afterFirstByte(NEW_HEALTH, 10)
+  assert.ok((afterSilence(known, 500).latency ?? 0) > 100)
+  assert.equal(afterSilence(known, 5), known)
 })

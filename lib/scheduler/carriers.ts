@@ -1,0 +1,253 @@
+import type { CachedSpace } from '../cache/store.js'
+import { AnnexfsError, isAnnexfsError } from '../errors.js'
+import type { Demand } from '../sources/source.js'
+import type { Bytes, PieceSpace, Urgency } from '../space/space.js'
+import { checkPiece, type Piece } from '../verify/piece.js'
+import { Assembly } from './assembly.js'
+import type { FetchBudget } from './budget.js'
+import type { Supplier } from './candidates.js'
+import { Carrier } from './carrier.js'
+import type { Flight } from './flight.js'
+import { NO_FAILURES } from './health.js'
+import type { WasteBudget } from './waste.js'
+import type { Part } from './split.js'
+import { transfer } from './transfer.js'
+
+/** Pieces of one transfer being written to the cache at once. */
+const PUTS_AT_ONCE = 4
+
+export interface CarriersOptions {
+  readonly space: PieceSpace
+  readonly cache: CachedSpace
+  readonly budget: FetchBudget
+  readonly waste: WasteBudget
+  /** Of all pieces that are wanted; theirs to note who carries what, the fetcher's to add and remove. */
+  readonly flights: ReadonlyMap<number, Flight>
+  /** A piece has come, checked. */
+  readonly onPiece: (piece: Piece, carrier: Carrier) => void
+  /** A transfer has failed that was not stopped by us. */
+  readonly onFailure: (carrier: Carrier, error: unknown) => void
+  /** A transfer has ended, in whatever way, and is no longer among the running. */
+  readonly onEnd: () => void
+  readonly onFetched?: (() => void) | undefined
+  readonly onBytes?: ((source: string, bytes: Bytes) => void) | undefined
+}
+
+/** Part of a piece to be brought in parts. */
+export interface SupplierPart extends Part<{
+  readonly supplier: Supplier
+  latency: number
+  rate: number
+  unit: Bytes
+}> {}
+
+/** The transfers of one space that are under way: starts them, keeps what they bring, counts what they take. */
+export class Carriers {
+  readonly #options: CarriersOptions
+  readonly #all = new Set<Carrier>()
+  readonly #running = new Set<Promise<void>>()
+
+  constructor(options: CarriersOptions) {
+    this.#options = options
+  }
+
+  [Symbol.iterator](): IterableIterator<Carrier> {
+    return this.#all.values()
+  }
+
+  get size(): number {
+    return this.#all.size
+  }
+
+  /** Resolves when none is under way and what they brought is in the cache. */
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running)
+  }
+
+  abortAll(): void {
+    for (const carrier of this.#all) carrier.abort.abort()
+  }
+
+  /** True when somebody still waits for a piece from this carrier. */
+  isWanted(carrier: Carrier): boolean {
+    return carrier.left.some((index) => {
+      const flight = this.#options.flights.get(index)
+      return flight !== undefined && flight.carriers.has(carrier) && flight.isWanted
+    })
+  }
+
+  /** Brings neighbouring pieces from one source. */
+  start(supplier: Supplier, run: readonly number[], urgency: Urgency): Carrier {
+    const carrier = new Carrier(this.#options.space, supplier, run)
+    this.#launch(carrier, (signal) => this.#carry(carrier, { urgency, signal }))
+    return carrier
+  }
+
+  /** Brings one piece in parts from several. */
+  startParts(index: number, parts: readonly SupplierPart[]): void {
+    const [first, last] = [parts[0], parts.at(-1)]
+    if (first === undefined || last === undefined) return
+    const assembly = new Assembly({ start: first.range.start, end: last.range.end })
+    for (const { helper, range } of parts) {
+      const carrier = new Carrier(this.#options.space, helper.supplier, [index], { range, assembly })
+      this.#launch(carrier, (signal) => this.#carryPart(carrier, index, { urgency: 'read', signal }))
+    }
+  }
+
+  /** Takes the pieces behind the first `count` from a carrier: somebody else brings them sooner. */
+  cut(carrier: Carrier, count: number): readonly number[] {
+    const { pieces, bytes } = carrier.cut(count)
+    carrier.supplier.place.outstanding -= bytes
+    carrier.reserved -= bytes
+    this.#options.budget.give(bytes)
+    for (const index of pieces) this.#options.flights.get(index)?.carriers.delete(carrier)
+    return pieces
+  }
+
+  #launch(carrier: Carrier, carry: (signal: AbortSignal) => Promise<void>): void {
+    const { budget, flights } = this.#options
+    const { place } = carrier.supplier
+    this.#all.add(carrier)
+    place.begin(carrier.expected)
+    budget.take(carrier.reserved)
+    if (carrier.supplier.holding.piece !== undefined) place.startStream(carrier.started)
+    for (const index of carrier.run) flights.get(index)?.carriers.add(carrier)
+    const running: Promise<void> = carry(carrier.abort.signal)
+      .catch((error: unknown) => {
+        // Stopped by us: nobody wants its pieces any more, or another was faster.
+        if (!carrier.abort.signal.aborted) this.#options.onFailure(carrier, error)
+      })
+      .finally(() => {
+        this.#running.delete(running)
+        this.#end(carrier)
+      })
+    this.#running.add(running)
+  }
+
+  #end(carrier: Carrier): void {
+    const { budget, flights, onEnd } = this.#options
+    const { place } = carrier.supplier
+    const now = performance.now()
+    this.#all.delete(carrier)
+    if (carrier.answered === undefined && carrier.abort.signal.aborted) place.silent(now - carrier.started)
+    if (carrier.answered !== undefined || carrier.supplier.holding.piece !== undefined) place.stopStream(now)
+    for (const index of carrier.run) flights.get(index)?.carriers.delete(carrier)
+    budget.give(carrier.reserved)
+    onEnd()
+    place.end(carrier.expected)
+  }
+
+  #progress(carrier: Carrier, bytes: Bytes): void {
+    const { place } = carrier.supplier
+    const now = performance.now()
+    if (carrier.answered === undefined) {
+      carrier.answered = now
+      if (carrier.supplier.holding.piece === undefined) {
+        place.answered(now - carrier.started)
+        place.startStream(now)
+      } else place.answered(Math.max(1, now - carrier.started - carrier.queued))
+    }
+    carrier.received += bytes
+    carrier.lastProgress = now
+    const counted = Math.min(bytes, carrier.expected)
+    carrier.expected -= counted
+    place.arrived(bytes, counted, now)
+    this.#options.waste.fetched(bytes)
+    this.#options.onBytes?.(carrier.supplier.source.name, bytes)
+  }
+
+  async #carry(carrier: Carrier, demand: Demand): Promise<void> {
+    const { space, onPiece } = this.#options
+    const { holding } = carrier.supplier
+    if (holding.piece !== undefined) {
+      await this.#carryPieces(carrier, demand)
+      return
+    }
+    const puts = new Set<Promise<boolean>>()
+    const onBytes = (bytes: Bytes): void => this.#progress(carrier, bytes)
+    for await (const raw of transfer(space, carrier.run, holding, demand, onBytes)) {
+      const piece = await checkPiece(space, raw.index, raw.bytes)
+      carrier.pieceArrived(raw.index)
+      onPiece(piece, carrier)
+      await this.#keep(piece, puts)
+      if (!this.isWanted(carrier)) break
+    }
+    this.#succeeded(carrier)
+    await Promise.all(puts)
+  }
+
+  /** From a source that checks pieces itself and has them put into the cache. */
+  async #carryPieces(carrier: Carrier, demand: Demand): Promise<void> {
+    for (let at = 0; at < carrier.run.length; at++) {
+      const index = carrier.run[at]
+      if (index === undefined) return
+      const piece = await carrier.supplier.holding.piece?.(index, demand)
+      if (piece === undefined) return
+      this.#progress(carrier, piece.bytes.byteLength)
+      carrier.pieceArrived(index)
+      this.#options.onPiece(piece, carrier)
+      this.#options.onFetched?.()
+    }
+    this.#succeeded(carrier)
+  }
+
+  async #carryPart(carrier: Carrier, index: number, demand: Demand): Promise<void> {
+    const { space, onPiece } = this.#options
+    if (carrier.part === undefined) return
+    const { range, assembly } = carrier.part
+    const length = range.end - range.start
+    const part = Buffer.allocUnsafeSlow(length)
+    let at = 0
+    for await (const chunk of carrier.supplier.holding.read(range, demand)) {
+      this.#progress(carrier, chunk.byteLength)
+      if (at + chunk.byteLength > length) {
+        throw new AnnexfsError('CORRUPT', `the source gave more than the ${length} bytes asked of ${space.id}`)
+      }
+      part.set(chunk, at)
+      at += chunk.byteLength
+    }
+    if (at < length) {
+      throw new AnnexfsError('UNAVAILABLE', `the source gave ${at} of ${length} bytes asked of ${space.id}`)
+    }
+    this.#succeeded(carrier)
+    if (!assembly.fill(range, part, carrier.supplier)) return
+    const piece = await this.#checked(index, assembly)
+    if (piece === undefined) return
+    onPiece(piece, carrier)
+    const puts = new Set<Promise<boolean>>()
+    await this.#keep(piece, puts)
+    await Promise.all(puts)
+  }
+
+  /** Nobody is blamed yet when the parts do not make the piece: one source alone will show who lied. */
+  async #checked(index: number, assembly: Assembly): Promise<Piece | undefined> {
+    const { space, flights } = this.#options
+    try {
+      return await checkPiece(space, index, assembly.bytes)
+    } catch (error) {
+      if (!isAnnexfsError(error, 'CORRUPT')) throw error
+      const flight = flights.get(index)
+      if (flight !== undefined) {
+        flight.alone = true
+        flight.suspects = assembly
+      }
+      return undefined
+    }
+  }
+
+  #succeeded(carrier: Carrier): void {
+    carrier.supplier.rest = NO_FAILURES
+    carrier.supplier.place.succeeded()
+  }
+
+  /** Writing to disk overlaps with receiving, up to a few pieces: the disk holds the source back, not memory. */
+  async #keep(piece: Piece, puts: Set<Promise<boolean>>): Promise<void> {
+    const { cache, onFetched } = this.#options
+    const put: Promise<boolean> = cache.put(piece).finally(() => {
+      puts.delete(put)
+      onFetched?.()
+    })
+    puts.add(put)
+    if (puts.size >= PUTS_AT_ONCE) await Promise.race(puts)
+  }
+}
