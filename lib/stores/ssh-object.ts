@@ -1,0 +1,80 @@
+import { AnnexfsError, isAnnexfsError } from '../errors.js'
+import { checkInside } from '../sources/range.js'
+import type { Bytes } from '../space/space.js'
+import type { HostFile, HostFiles } from './ssh-files.js'
+import type { StoredObject } from './store.js'
+
+/**
+ * The first of `paths` at a host that is a regular file, as an object; undefined when there is none.
+ * @param size what it must have, where that is known.
+ * @throws AnnexfsError CORRUPT when it has another size, and as `files.open`.
+ */
+export async function hostObject(
+  files: HostFiles,
+  paths: readonly Buffer[],
+  size: Bytes | undefined,
+  signal: AbortSignal,
+): Promise<StoredObject | undefined> {
+  let other: Bytes | undefined
+  for (const path of paths) {
+    const file = await files.open(path, signal)
+    if (file === undefined) continue
+    if (size === undefined || file.size === size) return objectOf(files, path, file)
+    other = file.size
+    file.close()
+  }
+  if (other === undefined) return undefined
+  throw new AnnexfsError('CORRUPT', `the object has ${other} bytes where ${size} are expected`)
+}
+
+function objectOf(files: HostFiles, path: Buffer, first: HostFile): StoredObject {
+  const { size } = first
+  let file: HostFile | undefined = first
+  let closed = false
+  const current = async (signal: AbortSignal): Promise<HostFile> => {
+    if (file !== undefined) return file
+    if (closed) throw new AnnexfsError('UNAVAILABLE', 'the object was closed')
+    const opened = await files.open(path, signal)
+    if (opened === undefined) throw new AnnexfsError('NOT_FOUND', 'the object is not there any more')
+    if (opened.size !== size) {
+      opened.close()
+      throw new AnnexfsError('CORRUPT', `the object has ${opened.size} bytes where ${size} are expected`)
+    }
+    // Another read may have been faster.
+    if (file === undefined && !isClosed()) file = opened
+    else opened.close()
+    return file ?? opened
+  }
+  const isClosed = (): boolean => closed
+  const read: StoredObject['read'] = async function* (range, demand) {
+    checkInside(range, size, 'the object')
+    if (range.start === range.end) return
+    const used = await current(demand.signal)
+    try {
+      yield* used.read(range, demand)
+    } catch (error) {
+      // Its session has ended, or it is another file by now: the next read opens it anew.
+      if (!demand.signal.aborted && isAnnexfsError(error) && file === used) {
+        file = undefined
+        used.close()
+      }
+      throw error
+    }
+  }
+  return {
+    unit: 64 * 1024,
+    longest: first.longest,
+    parallel: first.parallel,
+    size,
+    read,
+    all: async function* (most, demand) {
+      if (size > most) throw new AnnexfsError('CORRUPT', `the object has ${size} bytes, more than the ${most} allowed`)
+      yield* read({ start: 0, end: size }, demand)
+    },
+    close: () => {
+      closed = true
+      file?.close()
+      file = undefined
+    },
+  }
+}
