@@ -76,7 +76,7 @@ export async function gitWebStore(context: StoreContext): Promise<ObjectStore> {
         ...(speaker === undefined ? [] : [{ protocol: true, open: () => speaker.open(name, signal) }]),
       ]
       if (protocolFirst) ways.reverse()
-      let problem: unknown
+      let problem: Error | undefined
       for (const way of ways) {
         try {
           const object = await way.open()
@@ -85,15 +85,12 @@ export async function gitWebStore(context: StoreContext): Promise<ObjectStore> {
           return object
         } catch (error) {
           throwIfAborted(signal)
-          problem ??= error
+          problem ??= error instanceof Error ? error : new Error(String(error))
           log.debug('a way into a remote fails', { remote: remote.name, reason: reasonOf(error) })
         }
       }
       if (problem !== undefined) throw problem
       return undefined
-    },
-    close: async () => {
-      await Promise.all([...speakers.values()].map((store) => store.close?.()))
     },
   }
 }
@@ -159,7 +156,7 @@ class WebRepository {
 
   /** `<url>/config`, then `<url>/.git/config`, as git-annex asks for them. */
   async #ask(): Promise<Behind> {
-    const bases = /\/\.git$/.test(this.#url) ? [this.#url] : [this.#url, `${this.#url}/.git`]
+    const bases = this.#url.endsWith('/.git') ? [this.#url] : [this.#url, `${this.#url}/.git`]
     let failed = false
     let behind: Behind = { bases, uuid: undefined, bare: undefined, annexUrl: undefined }
     for (const base of bases) {
