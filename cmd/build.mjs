@@ -27,10 +27,10 @@ function compileLoop() {
   mkdirSync(dirname(target), { recursive: true })
   rmSync(target, { force: true })
   for (const compiler of [process.env.CC, ...COMPILERS].filter((name) => name !== undefined && name !== '')) {
-    const flags = compiler.endsWith('tcc') ? ['-nostdlib'] : ['-O2', '-fPIC']
+    // All that it calls is in the process already: nothing to link, and `cc` may be a tcc that has no libc to link with.
     // To another name first: a mount may have the old one open.
     const made = `${target}.${process.pid}`
-    const run = spawnSync(compiler, [...flags, '-shared', '-o', made, source], { encoding: 'utf8' })
+    const run = spawnSync(compiler, ['-O2', '-fPIC', '-nostdlib', '-shared', '-o', made, source], { encoding: 'utf8' })
     if (run.status === 0) {
       renameSync(made, target)
       return

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { reasonOf } from '../lib/errors.js'
@@ -50,7 +50,11 @@ async function main(): Promise<number> {
       allowOther: false,
       log: textLog('warn', (line) => process.stderr.write(line)),
     })
-    await show(session, mountpoint)
+    await show(
+      session,
+      mountpoint,
+      sample.sources.map((source) => basename(source)),
+    )
     if (process.stdin.isTTY) {
       say(`\nStill mounted at ${mountpoint}: look around from another terminal. Ctrl-C unmounts and cleans up.`)
     } else {
@@ -126,13 +130,14 @@ function cleanEnvironment(home: string): NodeJS.ProcessEnv {
   return { PATH: process.env['PATH'], HOME: home, GIT_CONFIG_NOSYSTEM: '1', LC_ALL: 'C.UTF-8', ...who }
 }
 
-async function show(session: Session, mountpoint: string): Promise<void> {
+async function show(session: Session, mountpoint: string, sources: readonly string[]): Promise<void> {
   say(`Mounted at ${mountpoint}:\n`)
   await command('ls', ['-lR', '.'], mountpoint)
   let read = 0
-  for (const [path, offset, length] of READS) {
-    const { stdout } = await run('find', ['.', '-path', `./${path}`], { cwd: mountpoint })
-    if (stdout === '') continue
+  // A single source is the mount itself, not a folder of it.
+  const reads = READS.filter(([source]) => sources.includes(source))
+  for (const [source, inner, offset, length] of reads) {
+    const path = sources.length === 1 ? inner : `${source}/${inner}`
     const started = performance.now()
     const { stdout: bytes } = await run(
       'dd',
@@ -145,16 +150,19 @@ async function show(session: Session, mountpoint: string): Promise<void> {
     )
   }
   const fetched = [...session.engine.fetched.values()].reduce((sum, bytes) => sum + bytes, 0)
-  say(`\nRead ${showSize(read)}, fetched ${showSize(fetched)} of the ${showSize(2 * FILM)} and more that are there:`)
+  say(
+    `\nRead ${showSize(read)}, fetched ${showSize(fetched)} of the ${showSize(sources.length * FILM)} and more that are there:`,
+  )
   for (const [source, bytes] of session.engine.fetched) say(`  ${showSize(bytes).padStart(10)} from ${source}`)
 }
 
-const READS: readonly (readonly [string, number, number])[] = [
-  ['dataset/recording.wav', 0, 65_536],
-  ['dataset/recording.wav', 40 * MIB, 65_536],
-  ['dataset/measurements/day2.csv', 0, 65_536],
-  ['torrents/films/film.mkv', 30 * MIB, 65_536],
-  ['torrents/films/film.srt', 0, 65_536],
+/** What is read: the source, the path in it, offset and length. */
+const READS: readonly (readonly [string, string, number, number])[] = [
+  ['dataset', 'recording.wav', 0, 65_536],
+  ['dataset', 'recording.wav', 40 * MIB, 65_536],
+  ['dataset', 'measurements/day2.csv', 0, 65_536],
+  ['torrents', 'films/film.mkv', 30 * MIB, 65_536],
+  ['torrents', 'films/film.srt', 0, 65_536],
 ]
 
 async function command(program: string, argv: readonly string[], cwd: string): Promise<void> {
