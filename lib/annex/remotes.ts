@@ -15,7 +15,14 @@ export interface RemoteFacts {
   readonly log: ReadonlyMap<string, string>
   /** trust.log by uuid. */
   readonly trust: (uuid: string) => Trust
+  /** Runs a command of the configuration; undefined when it failed or may not be run. Without it none is run. */
+  readonly run?: RunCommand
 }
+
+export type RunCommand = (
+  setting: string,
+  command: string,
+) => Promise<{ readonly output: string; readonly code: number } | undefined>
 
 /** Most entries of remote.log and remotes of the configuration that are taken. */
 const MOST_REMOTES = 10_000
@@ -87,7 +94,11 @@ type Settings = ReadonlyMap<string, string>
 function remoteLog(log: ReadonlyMap<string, string>): Map<string, Settings> {
   const entries = new Map<string, Settings>()
   for (const [uuid, value] of log) {
-    if (isUuid(uuid) && entries.size < MOST_REMOTES) entries.set(uuid, remoteSettings(value))
+    if (!isUuid(uuid) || entries.size >= MOST_REMOTES) continue
+    const settings = remoteSettings(value)
+    // These are the user's alone to say, in the git configuration.
+    for (const name of Array.from(settings.keys())) if (name.startsWith('annex-')) settings.delete(name)
+    entries.set(uuid, settings)
   }
   return entries
 }
@@ -108,13 +119,14 @@ async function configuredRemote(
   const config = merge(entry, configUuid === '' ? undefined : entries.get(uuid), own)
   const place = kind === 'git' ? await gitPlace(own, facts) : {}
   const found = place.uuid ?? uuid
+  const [cost, ignored] = await Promise.all([commandCost(name, own, facts), commandIgnores(name, own, facts)])
   return {
     uuid: found,
     name,
     kind,
-    cost: number(own.get('annex-cost')) ?? defaultCost(kind, config, place.directory !== undefined),
+    cost: cost ?? number(own.get('annex-cost')) ?? defaultCost(kind, config, place.directory !== undefined),
     trust: trustOf(found, config, facts),
-    ignore: facts.config.bool(`remote.${name}.annex-ignore`) === true,
+    ignore: ignored ?? facts.config.bool(`remote.${name}.annex-ignore`) === true,
     config,
     configured: true,
     ...(place.url === undefined ? {} : { url: place.url }),
@@ -135,13 +147,19 @@ function rememberedRemote(
   const location = kind === 'git' ? settings.get('location') : undefined
   const url = location === undefined ? undefined : rewriteUrl(location, facts.config)
   const directory = url === undefined ? undefined : localFolder(url, facts.base)
+  const name = settings.get('name') ?? settings.get('sameas-name') ?? uuid
+  const own = facts.config.under('remote', name)
   return {
     uuid: store === '' ? uuid : store,
-    name: settings.get('name') ?? settings.get('sameas-name') ?? uuid,
+    name,
     kind,
-    cost: number(settings.get('cost')) ?? defaultCost(kind, config, directory !== undefined),
+    cost:
+      number(own.get('annex-cost')) ??
+      number(settings.get('cost')) ??
+      defaultCost(kind, config, directory !== undefined),
     trust: trustOf(store === '' ? uuid : store, config, facts),
-    ignore: false,
+    // What the user said of it before it is enabled counts too.
+    ignore: facts.config.bool(`remote.${name}.annex-ignore`) === true,
     config,
     configured: false,
     ...(url === undefined ? {} : { url }),
@@ -183,6 +201,8 @@ async function gitPlace(
   const url = rewriteUrl(address, facts.config)
   const directory = localFolder(url, facts.base)
   if (directory === undefined) return { url }
+  // The user wants the listing not to touch the disk; a read compares the uuid all the same.
+  if (/^(?:false|no|off|0)$/i.test(own.get('annex-checkuuid') ?? '')) return { url, directory }
   const uuid = await within(LOCAL_TIMEOUT, uuidOfRepository(directory))
   return { url, directory, ...(uuid === undefined ? {} : { uuid }) }
 }
@@ -205,6 +225,22 @@ async function within<T>(time: number, work: Promise<T>): Promise<T | undefined>
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), time)))
   return Promise.race([work.catch(() => undefined), late]).finally(() => clearTimeout(timer))
+}
+
+/** `annex-cost-command`: the cost is the number that it prints. */
+async function commandCost(name: string, own: Settings, facts: RemoteFacts): Promise<number | undefined> {
+  const command = own.get('annex-cost-command')
+  if (command === undefined || command === '') return undefined
+  const result = await facts.run?.(`remote.${name}.annex-cost-command`, command)
+  return result?.code === 0 ? number(result.output) : undefined
+}
+
+/** `annex-ignore-command`: the remote is ignored when it fails. Undefined when there is none, or it was not run. */
+async function commandIgnores(name: string, own: Settings, facts: RemoteFacts): Promise<boolean | undefined> {
+  const command = own.get('annex-ignore-command')
+  if (command === undefined || command === '') return undefined
+  const result = await facts.run?.(`remote.${name}.annex-ignore-command`, command)
+  return result === undefined ? undefined : result.code !== 0
 }
 
 function cleanUuid(text: string | undefined): string {

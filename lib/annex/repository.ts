@@ -1,7 +1,9 @@
+import { LRUCache } from 'lru-cache'
 import { reasonOf } from '../errors.js'
 import type { GitRepository } from '../git/repository.js'
 import { rateLimited, type Log } from '../log/log.js'
 import { AnnexBranch } from './branch.js'
+import { mayRunCommandsOf, runConfigured } from './command.js'
 import { hashDirLower } from './hash-dirs.js'
 import { keyFile, type Key } from './key.js'
 import { metadata, presentInfos, textOf, urlText, valuesByField, valuesByUuid } from './logs.js'
@@ -13,6 +15,12 @@ export type { LocalObject } from './object-file.js'
 
 /** Most locations, URLs or values of one key that are given. */
 const MOST_VALUES = 10_000
+
+/** More exports to one remote that disagree are somebody's attack. */
+const MOST_TREES = 50
+
+const MOST_COMMANDS = 1000
+const SAID_FOR = 10 * 60_000
 
 const TRUST: Readonly<Record<string, Trust>> = { '1': 'trusted', '0': 'untrusted', '?': 'semitrusted', X: 'dead' }
 
@@ -38,6 +46,11 @@ export class AnnexRepository {
   private ownUuid: string | undefined
   private top: Promise<TopLevel> | undefined
   private listed: Promise<readonly AnnexRemote[]> | undefined
+  /** What commands of the configuration said, by the command: they are asked again after a while, not at each change. */
+  private readonly said = new LRUCache<string, { output: string; code: number } | false>({
+    max: MOST_COMMANDS,
+    ttl: SAID_FOR,
+  })
 
   private constructor(git: GitRepository, branch: AnnexBranch, log: Log) {
     this.git = git
@@ -121,14 +134,20 @@ export class AnnexRepository {
     return presentInfos(await this.keyLog(key, '.log.ek')).slice(0, MOST_VALUES)
   }
 
-  /** The ids of the trees that were exported to the remote `uuid` (export.log), one per exporting repository. */
+  /**
+   * The ids of the trees that were exported to the remote `uuid` (export.log), of every repository that did; first those
+   * that are complete, then those that were begun.
+   */
   async exportedTrees(uuid: string): Promise<readonly string[]> {
-    const trees = new Set<string>()
+    const complete = new Set<string>()
+    const begun = new Set<string>()
     for (const [field, value] of valuesByField(await this.branch.read('export.log'))) {
-      const tree = /^[0-9a-f]{40}(?:[0-9a-f]{24})?/.exec(value)?.[0]
-      if (field.endsWith(`:${uuid}`) && tree !== undefined) trees.add(tree)
+      if (!field.endsWith(`:${uuid}`)) continue
+      const [tree, ...others] = value.split(' ').filter((word) => /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(word))
+      if (tree !== undefined) complete.add(tree)
+      for (const other of others) begun.add(other)
     }
-    return [...trees]
+    return [...new Set([...complete, ...begun])].slice(0, MOST_TREES)
   }
 
   /**
@@ -202,7 +221,24 @@ export class AnnexRepository {
       base: this.git.workTree ?? this.git.gitDir,
       log: remoteLog,
       trust: (uuid) => trust.get(uuid) ?? 'semitrusted',
+      run: (setting, command) => this.runOnce(setting, command),
     })
+  }
+
+  private async runOnce(setting: string, command: string): Promise<{ output: string; code: number } | undefined> {
+    const known = this.said.get(command)
+    if (known !== undefined) return known === false ? undefined : known
+    const result = await this.runCommand(setting, command).catch((error: unknown) => {
+      this.log.warn('a command of the git configuration failed', { setting, reason: reasonOf(error) })
+    })
+    this.said.set(command, result ?? false)
+    return result ?? undefined
+  }
+
+  private async runCommand(setting: string, command: string): Promise<{ output: string; code: number } | undefined> {
+    if (await mayRunCommandsOf(this.git.gitDir)) return runConfigured(setting, command, this.git.gitDir)
+    this.log.warn('a command of the git configuration is not run: the repository belongs to another user', { setting })
+    return undefined
   }
 }
 

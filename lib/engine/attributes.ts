@@ -47,12 +47,12 @@ async function keyFacts(content: KeyContent, deps: Deps, store: PieceStore): Pro
   const { annex, key } = content
   const name = displayKey(key)
   const object = await annex.objectPath(key)
-  const found = await sourcesForKey({ annex, key, client: deps.client, log: deps.log, forbid: deps.forbid })
+  const found = await sourcesForKey({ annex, key, stores: deps.stores.of(annex), log: deps.log })
   const sources = [
     ...(object === undefined ? [] : ['local object']),
     ...found.sources.map((source) => source.name),
     ...found.torrents.map((torrent) => shownUrl(torrent.url)),
-    ...found.unsupported.map((remote) => `${remote} (not supported yet)`),
+    ...found.unsupported.map(({ source, reason }) => `${source}: ${reason}`),
   ].join('\n')
   for (const source of found.sources) source.close?.()
   if (object !== undefined) {

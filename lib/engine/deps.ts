@@ -2,6 +2,7 @@ import type { Facts } from '../cache/facts.js'
 import type { Log } from '../log/log.js'
 import type { HttpClient } from '../net/http-client.js'
 import type { Bytes } from '../space/space.js'
+import type { StoreSets } from '../stores/store-sets.js'
 import type { Swarm } from '../swarm/swarm.js'
 import type { ManifestAccess } from './manifest-access.js'
 import type { Spaces } from './spaces.js'
@@ -16,6 +17,8 @@ export interface Deps {
   readonly facts: Facts
   /** For URLs that a repository or a torrent names: the address policy applies. */
   readonly client: HttpClient
+  /** The open remotes of the repositories. */
+  readonly stores: StoreSets
   readonly swarm: Swarm
   readonly log: Log
   readonly cacheFolder: string

@@ -6,6 +6,7 @@ import type { Log } from '../log/log.js'
 import { addressPolicy, anyAddress } from '../net/address-policy.js'
 import { HttpClient } from '../net/http-client.js'
 import type { Bytes } from '../space/space.js'
+import { StoreSets } from '../stores/store-sets.js'
 import { startSwarm, type Swarm, type SwarmOptions } from '../swarm/swarm.js'
 import type { FileNode, Node, Tree } from '../tree/tree.js'
 import { attributesOf } from './attributes.js'
@@ -64,11 +65,14 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
   const allowAddress = (address: string): boolean => policy.allows(address)
   const swarm = startSwarm({ ...options.swarm, cache, store, allowAddress }, log)
   const facts = openFacts({ folder: cacheFolder, log })
+  const { allowAddresses, forbid } = options
+  const stores = new StoreSets({ allowAddresses, cacheFolder, scratch: store.scratch, log, forbid })
   const deps: Deps = {
     spaces: new Spaces({ store, cacheLimit, log }),
     facts,
     manifests: new ManifestAccess(options.manifests ?? DEFAULT_MANIFESTS, facts, log),
     client,
+    stores,
     swarm,
     log,
     cacheFolder,
@@ -79,7 +83,7 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
   }
   const close = async (): Promise<void> => {
     deps.spaces.close()
-    await Promise.all([swarm.close(), client.close(), userClient.close()])
+    await Promise.all([stores.close(), swarm.close(), client.close(), userClient.close()])
     await store.close()
   }
   try {

@@ -48,7 +48,7 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
   const learned = asks ? await learn(content, deps, signal) : undefined
   const size = key.size ?? learned?.size
   if (size === undefined) throw new AnnexfsError('UNAVAILABLE', `the size of ${displayKey(key)} is not known`)
-  const spec = await keySpace(content, size, deps)
+  const spec = keySpace(content, size, learned, deps)
   const verified = await manifestWays(content, spec, deps)
   if (verified.first !== undefined) {
     const routes =
@@ -174,7 +174,7 @@ async function measure(content: KeyContent, deps: Deps, signal: AbortSignal): Pr
   }
   for (const torrent of found.torrents) {
     try {
-      const metainfo = await torrentAt(torrent.url, deps, signal)
+      const metainfo = await torrentAt(torrent.url, await ownDeps(content, deps), signal)
       const file = metainfo.files[torrent.file - 1]
       if (file !== undefined) return await remember({ size: file.length, validator: '', source: metainfo.infohash })
     } catch (error) {
@@ -190,16 +190,16 @@ async function measure(content: KeyContent, deps: Deps, signal: AbortSignal): Pr
 
 /** The way to a key's content past the local object. */
 async function fetchedRoute(content: KeyContent, size: Bytes, deps: Deps): Promise<Route> {
-  const spec = await keySpace(content, size, deps)
+  const learned = isStable(content.key) ? undefined : await learnedSize(content.key, deps)
+  const spec = keySpace(content, size, learned, deps)
   return (await manifestWays(content, spec, deps)).first ?? spaceRoute('remotes', spec, deps)
 }
 
 /** The piece space of a key. Keys whose bytes may change under the same name get one per version of the content. */
-async function keySpace(content: KeyContent, size: Bytes, deps: Deps): Promise<SpaceSpec> {
+function keySpace(content: KeyContent, size: Bytes, learned: Learned | undefined, deps: Deps): SpaceSpec {
   const { key } = content
   const hash = keyHash(key)
-  const learned = isStable(key) ? undefined : await learnedSize(key, deps)
-  const space = { id: await keySpaceId(key, deps), length: size, pieceLength: pieceLengthFor(size) }
+  const space = { id: spaceId(key, learned), length: size, pieceLength: pieceLengthFor(size) }
   const check: CheckWhole | undefined =
     hash === undefined
       ? undefined
@@ -216,10 +216,13 @@ async function keySpace(content: KeyContent, size: Bytes, deps: Deps): Promise<S
 
 /** The id of the piece space that holds a key's pieces. */
 export async function keySpaceId(key: Key, deps: Pick<Deps, 'facts'>): Promise<SpaceId> {
+  return spaceId(key, isStable(key) ? undefined : await learnedSize(key, deps))
+}
+
+function spaceId(key: Key, learned: Learned | undefined): SpaceId {
   const name = escapeBytes(keyFile(key))
   const bounded = name.length <= LONGEST_ID ? name : `sha256-${sha256(key.raw)}`
   if (isStable(key)) return `key:${bounded}` as SpaceId
-  const learned = await learnedSize(key, deps)
   return `url:${sha256(`${key.raw}\n${learned?.source ?? ''}\n${learned?.validator ?? ''}`)}` as SpaceId
 }
 
@@ -229,7 +232,7 @@ function torrents(content: KeyContent, size: Bytes, deps: Deps): (signal: AbortS
     const attempts: Attempt[] = []
     for (const torrent of found.torrents) {
       try {
-        const metainfo = await torrentAt(torrent.url, deps, signal)
+        const metainfo = await torrentAt(torrent.url, await ownDeps(content, deps), signal)
         return await torrentRoute(metainfo, torrent.file - 1, content.key, size, deps)
       } catch (error) {
         attempts.push({ source: shownUrl(torrent.url), reason: reasonOf(error) })
@@ -245,22 +248,26 @@ function torrents(content: KeyContent, size: Bytes, deps: Deps): (signal: AbortS
 
 async function find(content: KeyContent, deps: Deps, learned?: Learned): Promise<KeySources> {
   const { annex, key } = content
-  const { client, log, forbid } = deps
+  const { log, stores } = deps
   const found = await sourcesForKey({
     annex,
     key,
-    client,
+    stores: stores.of(annex),
     log,
-    forbid,
     ...(learned !== undefined && { measured: learned }),
   })
   if (found.sources.length === 0 && found.torrents.length === 0 && found.unsupported.length > 0) {
-    log.warn('content is only at remotes of a kind that is not supported yet', {
+    log.warn('content is only where it cannot be read from', {
       key: displayKey(key),
-      remotes: found.unsupported.join(', '),
+      places: found.unsupported.map(({ source, reason }) => `${source} ${reason}`).join('; '),
     })
   }
   return learned === undefined ? found : { ...found, sources: onlyVersion(found.sources, learned) }
+}
+
+/** What a torrent that a key records is asked for with: the user's settings for this repository count. */
+async function ownDeps(content: KeyContent, deps: Deps): Promise<Deps> {
+  return { ...deps, client: await deps.stores.of(content.annex).client() }
 }
 
 /** Bytes of two downloads are never mixed: only the source whose version is known, or all when it named none. */
@@ -274,17 +281,13 @@ const MOST_SAID = 5
 
 /** Why places that are recorded to have it are of no use. */
 function unusable(found: KeySources): Attempt[] {
-  const unsupported = found.unsupported.map((source) => ({
-    source,
-    reason: 'may have it, but is of a kind not supported yet, or not enabled in this repository',
-  }))
   const elsewhere = found.elsewhere.slice(0, MOST_SAID).map((source) => ({
     source,
     reason: 'has it, but is not a remote of this repository (git remote add, or git annex enableremote)',
   }))
   const more = found.elsewhere.length - elsewhere.length
   if (more > 0) elsewhere.push({ source: `${more} more`, reason: 'are said to have it, but are not remotes either' })
-  return [...unsupported, ...elsewhere]
+  return [...found.unsupported, ...elsewhere]
 }
 
 function listed(attempts: readonly Attempt[]): string {

@@ -2,22 +2,23 @@ import { createHash } from 'node:crypto'
 import { displayKey, type Key } from '../annex/key.js'
 import { BITTORRENT_UUID, WEB_UUID, type AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
-import { reasonOf } from '../errors.js'
+import { reasonOf, type Attempt } from '../errors.js'
 import type { Log } from '../log/log.js'
-import type { HttpClient } from '../net/http-client.js'
 import { shownUrl, webUrl } from '../net/url.js'
+import { limitedSource } from '../stores/bandwidth.js'
+import { wayTo } from '../stores/open-store.js'
+import type { Stores } from '../stores/stores.js'
 import { mayHave, remoteSource } from './annex-remote.js'
 import { parseRecordedUrl, type TorrentFileUrl } from './annex-url.js'
 import type { Source } from './source.js'
 import { webSource } from './web.js'
 
 export interface KeySourcesOptions {
-  readonly annex: Pick<AnnexRepository, 'uuid' | 'locations' | 'urls' | 'remotes' | 'describe'>
+  readonly annex: AnnexRepository
   readonly key: Key
-  readonly client: HttpClient
+  /** Of the same repository. */
+  readonly stores: Stores
   readonly log: Log
-  /** True for paths that must not be read: the mount point itself and what lies in it. */
-  readonly forbid?: (path: string) => boolean
   /** What was measured of a key whose bytes are not fixed by its name: that source gives this version or none. */
   readonly measured?: { readonly source: string; readonly validator: string }
 }
@@ -27,8 +28,8 @@ export interface KeySources {
   readonly sources: readonly Source[]
   /** Torrents that hold the key's content. */
   readonly torrents: readonly TorrentFileUrl[]
-  /** Remotes and URLs that may have it but whose kind cannot be read from yet; for messages. */
-  readonly unsupported: readonly string[]
+  /** Remotes and URLs that may have it but cannot be read from, and why. */
+  readonly unsupported: readonly Attempt[]
   /** Descriptions of repositories that have it but that this one has no way to. */
   readonly elsewhere: readonly string[]
   /** Whether any record says that the content is somewhere, dead repositories and this one apart. */
@@ -37,66 +38,114 @@ export interface KeySources {
 
 /** More URLs than this of one key are somebody's mistake or attack. */
 const MOST_URLS = 64
+/** More remotes than this are not asked for one key. */
+const MOST_REMOTES = 64
+/** Added to the cost of untrusted repositories: git-annex's own costs end at 1000. */
+const UNTRUSTED = 100_000
+/** Added for remotes that git-annex itself transfers from: whole content only, and nothing better has it. */
+const BY_GIT_ANNEX = 10_000
+
 /**
- * The places that the records of a repository name for `key`: git remotes and `directory` special remotes on this
- * machine, and URLs. Makes no request, and looks at no remote before its source is asked to find something.
+ * The places that the records of a repository name for `key`: its remotes, and URLs. Makes no request, and looks at no
+ * remote before its source is asked to find something.
  */
 export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySources> {
   const { annex, key, log } = options
   const [locations, urls, remotes] = await Promise.all([annex.locations(key), annex.urls(key), annex.remotes()])
   const located = new Set(locations)
-  const sources: Source[] = []
-  const torrents: TorrentFileUrl[] = []
-  const unsupported: string[] = []
-
-  for (const remote of remotes) {
-    if (!mayHave(remote, located, annex.uuid) || isUrlRemote(remote)) continue
-    const source = remoteSource(remote, located, options)
-    if (source === undefined) unsupported.push(`${remote.name} (${remote.kind})`)
-    else sources.push(source)
-  }
+  const unsupported: Attempt[] = []
+  const candidates = remotes.filter((remote) => mayHave(remote, located, annex.uuid) && !isUrlRemote(remote))
+  const sources = await remoteSources(candidates, unsupported, options)
 
   const ignored = (uuid: string): boolean => remotes.some((remote) => remote.uuid === uuid && remote.ignore)
-  const webCost = remotes.find((remote) => remote.uuid === WEB_UUID)?.cost ?? 200
+  const torrents: TorrentFileUrl[] = []
+  const web = remotes.find((remote) => remote.uuid === WEB_UUID)
   if (urls.length > MOST_URLS) log.warn('a key has too many URLs', { key: displayKey(key), urls: urls.length })
   for (const text of urls.slice(0, MOST_URLS)) {
     const recorded = parseRecordedUrl(text)
     if (recorded.kind === 'torrent') {
       if (!ignored(BITTORRENT_UUID)) torrents.push(recorded)
     } else if (recorded.kind === 'unsupported') {
-      unsupported.push(shownUrl(text))
+      unsupported.push({ source: shownUrl(text), reason: 'is no http or https URL, nor a torrent' })
     } else if (!ignored(WEB_UUID)) {
-      const source = urlSource(recorded.url, webCost, options)
-      if (source !== undefined) sources.push(source)
+      const source = await urlSource(recorded.url, web, options)
+      if (source !== undefined && 'reason' in source) unsupported.push(source)
+      else if (source !== undefined) sources.push(source)
     }
   }
 
-  const reachable = new Set(remotes.map((remote) => remote.uuid))
-  const beyond = locations.filter((uuid) => !reachable.has(uuid) && uuid !== annex.uuid)
+  const reachable = new Set(remotes.filter(({ configured }) => configured).map(({ uuid }) => uuid))
+  const named = new Set(candidates.map(({ uuid }) => uuid))
+  const beyond = locations.filter((uuid) => !reachable.has(uuid) && !named.has(uuid) && uuid !== annex.uuid)
   const elsewhere = await Promise.all(beyond.map(async (uuid) => (await annex.describe(uuid)) ?? uuid))
   const known = locations.some((uuid) => uuid !== annex.uuid) || urls.length > 0
   return { sources: sources.sort((a, b) => a.cost - b.cost), torrents, unsupported, elsewhere, known }
 }
 
-/** Remotes that are reached by the key's URLs alone. */
-function isUrlRemote(remote: AnnexRemote): boolean {
-  return remote.uuid === WEB_UUID || remote.uuid === BITTORRENT_UUID || remote.kind === 'web'
+async function remoteSources(
+  remotes: readonly AnnexRemote[],
+  unsupported: Attempt[],
+  { annex, key, stores, log }: KeySourcesOptions,
+): Promise<Source[]> {
+  const sources: Source[] = []
+  /** Health and trust go by the name: two remotes of one name must not answer for each other. */
+  const names = new Set<string>()
+  if (remotes.length > MOST_REMOTES) {
+    log.warn('a key is at more remotes than are asked', { key: displayKey(key), remotes: remotes.length })
+  }
+  for (const remote of remotes.slice(0, MOST_REMOTES)) {
+    const plain = `${remote.name} (${remote.kind})`
+    const name = names.has(plain) ? `${remote.name} (${remote.kind}, ${remote.configUuid ?? remote.uuid})` : plain
+    if (names.has(name)) continue
+    names.add(name)
+    const way = wayTo(remote)
+    if ('unusable' in way) {
+      unsupported.push({ source: name, reason: way.unusable })
+      continue
+    }
+    const cost = remote.cost + (remote.trust === 'untrusted' ? UNTRUSTED : 0) + (way.byGitAnnex ? BY_GIT_ANNEX : 0)
+    sources.push(await remoteSource({ remote, open: way.open, stores, annex, key, name, cost, log }))
+  }
+  return sources
 }
 
-function urlSource(url: string, cost: number, options: KeySourcesOptions): Source | undefined {
-  const { key, client, log, measured } = options
+/** Remotes that are reached by the key's URLs alone. */
+function isUrlRemote(remote: AnnexRemote): boolean {
+  if (remote.uuid === WEB_UUID || remote.uuid === BITTORRENT_UUID) return true
+  // An external remote that was enabled for reading alone has its content at URLs.
+  const readOnly = remote.config.get('annex-externaltype') === 'readonly' || remote.config.get('readonly') === 'true'
+  return remote.kind === 'web' || remote.kind === 'bittorrent' || (remote.kind === 'external' && readOnly)
+}
+
+/** Undefined for a URL that is none; why, for one that may not be asked. */
+async function urlSource(
+  url: string,
+  web: AnnexRemote | undefined,
+  { key, stores, log, measured }: KeySourcesOptions,
+): Promise<Source | Attempt | undefined> {
   try {
     const { href } = webUrl(url)
     const name = `web (${shownUrl(href)}${querySign(href)})`
-    return webSource({
+    if (!(await stores.allowsScheme(href))) {
+      return { source: name, reason: 'annex.security.allowed-url-schemes of the git configuration does not allow it' }
+    }
+    const own: Pick<AnnexRemote, 'config'> = web ?? { config: new Map() }
+    const [client, limits, bandwidth] = await Promise.all([
+      stores.client(),
+      stores.limits(own),
+      stores.bandwidth('web', own),
+    ])
+    const source = webSource({
       url: href,
       client,
       log,
-      cost,
+      cost: web?.cost ?? 200,
       name,
       ...(key.size === undefined ? {} : { expectedSize: key.size }),
       ...(measured?.source === name ? { validator: measured.validator } : {}),
     })
+    const limited: Source = { ...source, limits }
+    return bandwidth === undefined ? limited : limitedSource(limited, bandwidth)
   } catch (error) {
     log.warn('a recorded URL is not used', { key: displayKey(key), reason: reasonOf(error) })
     return undefined

@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process'
+import { stat } from 'node:fs/promises'
+import { AnnexfsError, reasonOf } from '../errors.js'
+import { killGroup } from '../git/process.js'
+import { printable } from '../log/log.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
+
+const LONGEST_OUTPUT: Bytes = 64 * 1024
+const TIMEOUT: Milliseconds = 10_000
+
+/**
+ * Whether commands that the configuration of a repository names may be run: by git's own rule (`safe.directory`) only
+ * when its git directory belongs to us.
+ */
+export async function mayRunCommandsOf(gitDir: string): Promise<boolean> {
+  const status = await stat(gitDir).catch(() => undefined)
+  return status !== undefined && (process.geteuid === undefined || status.uid === process.geteuid())
+}
+
+/**
+ * Runs a command of the user's configuration (`annex.http-headers-command`, `annex-cost-command`) by the shell, as
+ * git-annex does, in `folder`, and gives what it printed and how it ended.
+ * @throws AnnexfsError SYSTEM when it cannot be run, prints too much or takes more than ten seconds. What the command
+ * is, and what it prints, are not told: they may hold secrets.
+ */
+export async function runConfigured(
+  setting: string,
+  command: string,
+  folder: string,
+): Promise<{ readonly output: string; readonly code: number }> {
+  const child = spawn('sh', ['-c', command], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'], detached: true })
+  const output: Buffer[] = []
+  let length = 0
+  let why: string | undefined
+  const end = (reason: string): void => {
+    why ??= reason
+    killGroup(child)
+    child.stdout.destroy()
+  }
+  const timer = setTimeout(() => end(`did not end within ${TIMEOUT / 1000} s`), TIMEOUT)
+  child.stdout.on('data', (chunk: Buffer) => {
+    length += chunk.length
+    if (length > LONGEST_OUTPUT) end(`printed more than ${LONGEST_OUTPUT} bytes`)
+    else output.push(chunk)
+  })
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject)
+      child.once('close', resolve)
+    })
+    if (why !== undefined || code === null) {
+      throw new AnnexfsError('SYSTEM', `the command of ${printable(setting)} ${why ?? 'was killed'}`)
+    }
+    return { output: Buffer.concat(output).toString('utf8'), code }
+  } catch (error) {
+    if (error instanceof AnnexfsError) throw error
+    throw new AnnexfsError('SYSTEM', `the command of ${printable(setting)} cannot be run: ${reasonOf(error)}`)
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,59 @@
+import { abortError, AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
+import type { Milliseconds } from '../space/space.js'
+import type { ObjectName, ObjectStore, StoredObject } from './store.js'
+
+/** A store that could not be opened is tried again after so long: a disk may be plugged in, a program installed. */
+const TRY_AGAIN: Milliseconds = 10_000
+
+/** A store that is opened when it is first asked for something, and again some time after that has failed. */
+export class LazyStore implements ObjectStore {
+  readonly #name: string
+  readonly #make: () => Promise<ObjectStore>
+  #opening: Promise<ObjectStore> | undefined
+  #failed: { readonly error: unknown; readonly at: Milliseconds } | undefined
+  #closed = false
+
+  /** @param name of the remote, for messages. */
+  constructor(name: string, make: () => Promise<ObjectStore>) {
+    this.#name = name
+    this.#make = make
+  }
+
+  async open(name: ObjectName, signal: AbortSignal): Promise<StoredObject | undefined> {
+    const store = await unlessAborted(this.#opened(), signal)
+    return store.open(name, signal)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const store = await this.#opening?.catch(() => undefined)
+    await store?.close?.()
+  }
+
+  async #opened(): Promise<ObjectStore> {
+    if (this.#closed) throw new AnnexfsError('ABORTED', `the remote ${this.#name} was closed`)
+    const { error, at } = this.#failed ?? {}
+    if (at !== undefined && performance.now() - at < TRY_AGAIN) throw error
+    this.#opening ??= this.#make().catch((cause: unknown) => {
+      this.#opening = undefined
+      const failure = isAnnexfsError(cause)
+        ? cause
+        : new AnnexfsError('SYSTEM', `the remote ${this.#name} cannot be opened: ${reasonOf(cause)}`, { cause })
+      this.#failed = { error: failure, at: performance.now() }
+      throw failure
+    })
+    return this.#opening
+  }
+}
+
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) throw abortError(signal)
+  let stop: () => void = () => undefined
+  const aborted = new Promise<never>((_, reject) => (stop = () => reject(abortError(signal))))
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}

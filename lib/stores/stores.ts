@@ -1,0 +1,208 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { userHeaders } from '../annex/user-headers.js'
+import { Exports } from '../annex/exports.js'
+import { remoteCredentials } from '../annex/credentials.js'
+import { bandwidthOf, limitsOf } from '../annex/limits.js'
+import { networkSettings, type NetworkSettings } from '../annex/network.js'
+import type { AnnexRemote } from '../annex/remote.js'
+import type { AnnexRepository } from '../annex/repository.js'
+import type { Cipher } from '../cipher/cipher.js'
+import { remoteCipher } from '../cipher/open.js'
+import type { Scratch } from '../cache/scratch.js'
+import { AnnexfsError, reasonOf } from '../errors.js'
+import type { GitConfig } from '../git/config.js'
+import type { Log } from '../log/log.js'
+import { addressPolicy } from '../net/address-policy.js'
+import { HttpClient } from '../net/http-client.js'
+import type { SourceLimits } from '../sources/source.js'
+import { Bandwidth, limitedStore } from './bandwidth.js'
+import type { Credentials, StoreContext } from './context.js'
+import { LazyStore } from './lazy-store.js'
+import type { OpenStore } from './open-store.js'
+import type { ObjectStore } from './store.js'
+
+export interface StoresOptions {
+  /** `--allow-address`. */
+  readonly allowAddresses: readonly string[]
+  readonly cacheFolder: string
+  /** The cache's room for whole transfers. */
+  readonly scratch: Scratch
+  readonly log: Log
+  readonly forbid: (path: string) => boolean
+}
+
+/** What a configuration says about the network, and the client made by it. */
+interface Network {
+  readonly id: string
+  readonly settings: NetworkSettings
+  readonly client: HttpClient
+}
+
+/** What a remote is read through. */
+export interface OpenRemote {
+  readonly store: ObjectStore
+  /** Opened when first asked for; undefined for a remote that is not encrypted. */
+  readonly cipher: () => Promise<Cipher | undefined>
+}
+
+interface Kept extends OpenRemote {
+  readonly remote: string
+}
+
+/**
+ * The open stores of one repository, one for each remote, kept for the repository's life. Who owns what: the stores, the
+ * HTTP client and the lists of exported trees are made and closed here; a store whose remote is configured anew is
+ * replaced by another.
+ */
+export class Stores {
+  readonly exports: Exports
+  readonly #annex: AnnexRepository
+  readonly #options: StoresOptions
+  /** By what the store is made of. */
+  readonly #stores = new Map<string, Kept>()
+  readonly #bandwidths = new Map<string, Bandwidth>()
+  readonly #clients = new Set<HttpClient>()
+  #network: Promise<Network> | undefined
+  #config: GitConfig | undefined
+  #serial = 0
+  #closed = false
+
+  constructor(annex: AnnexRepository, options: StoresOptions) {
+    this.#annex = annex
+    this.#options = options
+    this.exports = new Exports(annex.git, options.log)
+  }
+
+  /** For URLs that the repository names: under the address policy, with the user's headers. */
+  async client(): Promise<HttpClient> {
+    return (await this.#currentNetwork()).client
+  }
+
+  /** Whether URLs of this scheme may be asked (`annex.security.allowed-url-schemes`). */
+  async allowsScheme(url: string): Promise<boolean> {
+    const { settings } = await this.#currentNetwork()
+    return settings.schemes.has(url.slice(0, Math.max(0, url.indexOf(':'))).toLowerCase())
+  }
+
+  async limits(remote: Pick<AnnexRemote, 'config'>): Promise<SourceLimits> {
+    return limitsOf(remote, await this.#annex.git.config())
+  }
+
+  /** The bucket that all transfers from the remote called `name` share; undefined when there is no limit. */
+  async bandwidth(name: string, remote: Pick<AnnexRemote, 'config'>): Promise<Bandwidth | undefined> {
+    const rate = bandwidthOf(remote, await this.#annex.git.config())
+    if (rate === undefined) return undefined
+    const id = `${rate} ${name}`
+    const bucket = this.#bandwidths.get(id) ?? new Bandwidth(rate)
+    this.#bandwidths.set(id, bucket)
+    return bucket
+  }
+
+  /** The store of `remote`, which `open` makes when it is first asked for something. */
+  async open(remote: AnnexRemote, open: OpenStore): Promise<OpenRemote> {
+    const [network, bandwidth, room] = await Promise.all([
+      this.#currentNetwork(),
+      this.bandwidth(remote.name, remote),
+      this.#room(),
+    ])
+    if (this.#closed) throw new AnnexfsError('ABORTED', 'the repository was closed')
+    const id = identity(remote, network.id)
+    const known = this.#stores.get(id)
+    if (known !== undefined) return known
+    const annex = this.#annex
+    const { scratch, log, forbid } = this.#options
+    const folder = join(room, `remote-${this.#serial++}`)
+    const cipher = remoteCipher({ remote, annex, folder, log })
+    const credentials = (): Promise<Credentials | undefined> =>
+      remoteCredentials(remote, { commonDir: annex.git.commonDir, cipher })
+    const context: StoreContext = { remote, annex, client: network.client, credentials, folder, scratch, log, forbid }
+    const lazy = new LazyStore(remote.name, async () => open(context))
+    const store = bandwidth === undefined ? lazy : limitedStore(lazy, bandwidth)
+    const kept = { store, cipher, remote: whichRemote(remote) }
+    this.#stores.set(id, kept)
+    await this.#closeReplaced(remote, id)
+    return kept
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.exports.close()
+    const open = [...this.#stores.values()].map(async ({ store, remote }) => this.#closeStore(store, remote))
+    this.#stores.clear()
+    await Promise.all(open)
+    await Promise.all([...this.#clients].map((client) => client.close()))
+  }
+
+  /** Where stores may make folders; with a cache that cannot be written to, none can be made there. */
+  async #room(): Promise<string> {
+    try {
+      return await this.#options.scratch.folder()
+    } catch (error) {
+      this.#options.log.debug('the cache has no room for transfers', { reason: reasonOf(error) })
+      return join(this.#options.cacheFolder, 'no-room')
+    }
+  }
+
+  /** Closes those that were made for the same remote by an earlier configuration. */
+  async #closeReplaced(remote: AnnexRemote, current: string): Promise<void> {
+    const name = whichRemote(remote)
+    for (const [id, kept] of Array.from(this.#stores)) {
+      if (kept.remote !== name || id === current) continue
+      this.#stores.delete(id)
+      await this.#closeStore(kept.store, name)
+    }
+  }
+
+  async #closeStore(store: ObjectStore, remote: string): Promise<void> {
+    try {
+      await store.close?.()
+    } catch (error) {
+      this.#options.log.warn('a remote could not be closed properly', { remote, reason: reasonOf(error) })
+    }
+  }
+
+  async #currentNetwork(): Promise<Network> {
+    const config = await this.#annex.git.config()
+    if (this.#network === undefined || this.#config !== config) {
+      this.#config = config
+      this.#network = this.#makeNetwork(config, this.#network)
+      this.#network.catch(() => (this.#network = undefined))
+    }
+    return this.#network
+  }
+
+  async #makeNetwork(config: GitConfig, previous: Promise<Network> | undefined): Promise<Network> {
+    const settings = networkSettings(config)
+    const id = JSON.stringify([...Object.entries(settings), [...settings.schemes]])
+    const before = await previous?.catch(() => undefined)
+    if (before?.id === id) return before
+    const { log, allowAddresses } = this.#options
+    if (settings.refused.length > 0) {
+      log.warn('entries of annex.security.allowed-ip-addresses are not understood and allow nothing', {
+        entries: settings.refused.join(' ').slice(0, 200),
+      })
+    }
+    const headers = await userHeaders(settings, this.#annex.git, log)
+    const client = new HttpClient({
+      policy: addressPolicy({ allow: [...allowAddresses, ...settings.allow] }),
+      log,
+      headers,
+      ...(settings.userAgent === undefined ? {} : { userAgent: settings.userAgent }),
+    })
+    // Closed with the repository: reads may still be under way over the one before.
+    this.#clients.add(client)
+    return { id, settings, client }
+  }
+}
+
+/** Equal for remotes whose stores would be the same. Nothing of it can be read back: settings may hold secrets. */
+function identity(remote: AnnexRemote, network: string): string {
+  const { uuid, name, kind, url, directory, configUuid } = remote
+  const facts = JSON.stringify([uuid, name, kind, url, directory, configUuid, [...remote.config], network])
+  return createHash('sha256').update(facts).digest('hex')
+}
+
+function whichRemote(remote: AnnexRemote): string {
+  return `${remote.name} ${remote.configUuid ?? remote.uuid}`
+}
