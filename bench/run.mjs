@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import { hasProgram, installPackages, root, setup } from '../cmd/setup.mjs'
+import { hasProgram, root, setup } from '../cmd/setup.mjs'
 
 /** Debian packages, each with what shows that it is there. */
 const PACKAGES = {
@@ -17,11 +17,8 @@ const PACKAGES = {
 }
 
 const given = process.argv.slice(2)
-if (given.includes('--install')) {
-  const missing = Object.keys(PACKAGES).filter((name) => !isThere(PACKAGES[name]))
-  installPackages(missing.map((name) => [name]))
-}
-setup()
+const wanted = given.includes('--install') ? Object.keys(PACKAGES).filter((name) => !isThere(PACKAGES[name])) : []
+setup(wanted.map((name) => [name]))
 const built = spawnSync(process.execPath, [join(root, 'cmd', 'build.mjs')], { cwd: root, stdio: 'inherit' })
 if (built.status !== 0) process.exit(built.status ?? 1)
 

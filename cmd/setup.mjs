@@ -25,12 +25,15 @@ function fail(message) {
   process.exit(1)
 }
 
-/** Checks Node.js, installs what is missing, and builds. Quiet when there is nothing to do. */
-export function setup() {
+/**
+ * Checks Node.js, installs what is missing, and builds. Quiet when there is nothing to do.
+ * @param more Debian packages that are wanted besides, all in one go: each a list of alternatives.
+ */
+export function setup(more = []) {
   checkNode()
   const missing = NEEDS.filter((need) => !need.isThere())
-  if (process.getuid() === 0 || missing.some((need) => need.optional !== true)) {
-    installPackages(missing.map((need) => need.packages))
+  if (process.getuid() === 0 || more.length > 0 || missing.some((need) => need.optional !== true)) {
+    installPackages([...missing.map((need) => need.packages), ...more])
   }
   if (!existsSync('/dev/fuse')) {
     process.stderr.write(
@@ -46,7 +49,7 @@ export function setup() {
  * Installs Debian packages, where each entry names the alternatives of which one will do. As root; anybody else is told
  * the one line to run.
  */
-export function installPackages(alternatives) {
+function installPackages(alternatives) {
   if (alternatives.length === 0) return
   if (process.getuid() !== 0) {
     const names = alternatives.map((names) => pick(names)).join(' ')

@@ -1,7 +1,7 @@
 // What the tests need beside what annexfs needs: real clients, servers and tools, from Debian.
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { hasProgram, installPackages, setup } from '../cmd/setup.mjs'
+import { hasProgram, setup } from '../cmd/setup.mjs'
 
 /** Debian packages, each with the programs (or files) that show that it is there. */
 const PACKAGES = {
@@ -17,7 +17,6 @@ const PACKAGES = {
   gnupg: ['gpg'],
   aria2: ['aria2c'],
   mktorrent: ['mktorrent'],
-  fuse3: ['fusermount3'],
   attr: ['getfattr'],
   e2fsprogs: ['mkfs.ext4'],
   'util-linux': ['unshare', 'setpriv'],
@@ -30,8 +29,7 @@ const PACKAGES = {
 /** Makes the machine ready for the tests. */
 export function setupTests() {
   const missing = Object.keys(PACKAGES).filter((name) => !PACKAGES[name].every(isThere))
-  installPackages(missing.map((name) => [name]))
-  setup()
+  setup(missing.map((name) => [name]))
 }
 
 function isThere(mark) {
