@@ -70,8 +70,7 @@ async function main(): Promise<number> {
     return exitCodeOf(error)
   } finally {
     await stop(sample?.seeder)
-    await makeRemovable(folder)
-    await rm(folder, { recursive: true, force: true })
+    await remove(folder)
   }
 }
 
@@ -187,11 +186,14 @@ async function stop(child: ChildProcess | undefined): Promise<void> {
   await ended
 }
 
-/** git-annex keeps its objects in folders that cannot be written to. */
-async function makeRemovable(folder: string): Promise<void> {
-  await run('chmod', ['-R', 'u+w', folder]).catch((error: unknown) => {
-    process.stderr.write(`annexfs: cannot clean up ${folder} in full: ${reasonOf(error)}\n`)
-  })
+/** git-annex takes the write bits of its objects and their folders. */
+async function remove(folder: string): Promise<void> {
+  try {
+    await run('chmod', ['-R', 'u+w', folder])
+    await rm(folder, { recursive: true, force: true })
+  } catch (error) {
+    process.stderr.write(`annexfs: cannot clean up ${folder} in full: ${printable(reasonOf(error))}\n`)
+  }
 }
 
 process.exitCode = await main()

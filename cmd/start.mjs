@@ -7,7 +7,7 @@ import { root, setup } from './setup.mjs'
 setup()
 
 const given = process.argv.slice(2)
-const program = given.length === 0 ? ['demo.js'] : ['annexfs.js', 'mount', ...given]
+const program = given.length === 0 ? ['demo.js'] : ['annexfs.cjs', 'mount', ...given]
 const child = spawn(process.execPath, [join(root, 'dist', 'cmd', program[0]), ...program.slice(1)], {
   stdio: 'inherit',
   // Threads of libfuse come and go: with an arena each, the allocator would keep three times the memory for them.
