@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AnnexfsError, reasonOf } from '../errors.js'
+import { AnnexfsError, reasonOf, systemCode } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { StoreContext } from './context.js'
 import { destination, type SshAddress } from './ssh-address.js'
@@ -22,7 +22,7 @@ import {
 const LONGEST_SOCKET: Bytes = 90
 /** A host that is silent for so long will not answer any more. */
 const PATIENCE: Milliseconds = 30_000
-const MASTER_RUNS = /pid=(\d+)/
+const MASTER_RUNS = /pid=\d+/
 /** For ending a shared connection. */
 const ENDING: Milliseconds = 3_000
 
@@ -99,12 +99,16 @@ export class SshHost {
     // One that could not be made has no master.
     const socket = await pending?.catch(() => undefined)
     if (socket === undefined) return
-    const pid = Number(MASTER_RUNS.exec(await this.#ask(socket.path, 'check'))?.[1])
-    if (Number.isSafeInteger(pid) && pid > 1) {
-      await this.#ask(socket.path, 'exit')
-      const until = performance.now() + ENDING
-      while ((await isMaster(pid, socket.path)) && performance.now() < until) await sleep(20)
-      if (await isMaster(pid, socket.path)) process.kill(pid, 'SIGKILL')
+    await this.#ask(socket.path, 'exit')
+    const until = performance.now() + ENDING
+    for (;;) {
+      const masters = await mastersOf(socket.path)
+      if (masters.length === 0) break
+      // Also one that cannot be spoken to: the folder with its socket may have been removed.
+      const left = until - performance.now()
+      for (const pid of masters) signal(pid, left > 0 ? 'SIGTERM' : 'SIGKILL')
+      if (left < -ENDING) break
+      await sleep(20)
     }
     await rm(socket.temporary ?? socket.path, { recursive: true, force: true })
   }
@@ -142,9 +146,22 @@ async function socketIn(folder: string): Promise<Socket> {
   }
 }
 
-/** Whether process `pid` still is the master behind `socket` (it names it in its title), and not a later process. */
-async function isMaster(pid: number, socket: string): Promise<boolean> {
-  // No such process: it is gone.
-  const title = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')
-  return title.includes(socket)
+/** Masters behind `socket`, which they name in their title (its name is random, and ours alone). */
+async function mastersOf(socket: string): Promise<readonly number[]> {
+  const found: number[] = []
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    // Gone meanwhile, or hidden from us and so not ours.
+    const title = await readFile(`/proc/${name}/cmdline`, 'latin1').catch(() => '')
+    if (title.startsWith('ssh') && title.includes(socket)) found.push(Number(name))
+  }
+  return found
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error
+  }
 }

@@ -26,43 +26,68 @@ const PERSIST = 60
 /** Of our own environment: secrets that are for other programs. */
 const SECRETS = /^(?:AWS_.*|WEBDAV_.*|RSYNC_PASSWORD|GLACIER_.*|ANNEXFS_.*)$/
 
+/** The environment of a program of the user's that is no remote's own: the user's, but for secrets of other programs. */
+export function plainEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRETS.test(name)))
+}
+
 /** The environment of ssh: the user's, but for secrets that are none of its business, and without questions. */
 export function sshEnvironment(): NodeJS.ProcessEnv {
-  const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRETS.test(name)))
-  return { ...environment, SSH_ASKPASS_REQUIRE: 'never', GIT_TERMINAL_PROMPT: '0' }
+  return { ...plainEnvironment(), SSH_ASKPASS_REQUIRE: 'never', GIT_TERMINAL_PROMPT: '0' }
+}
+
+/** Gives settings of the git configuration; empty when they are not set, or not to be obeyed. */
+export interface Settings {
+  /** Of the repository, by its full name in lower case. */
+  readonly get: (name: string) => string
+  /** Of the remote, by the name below `remote.NAME.`. */
+  readonly own: (name: string) => string
+}
+
+/**
+ * Settings that can name programs to run. They are taken from the git configuration alone, never from the git-annex
+ * branch, which anybody may have written. For the same reason a repository of another user has no say, as with git's
+ * `safe.directory`.
+ * @throws AnnexfsError SYSTEM when the configuration cannot be read.
+ */
+export async function trustedSettings({ annex, remote, log }: StoreContext): Promise<Settings> {
+  const config = await annex.git.config()
+  const below = remote.configured ? config.under('remote', remote.name) : new Map<string, string>()
+  const { gitDir, commonDir } = annex.git
+  const trusted = await isOurs([gitDir, commonDir, join(commonDir, 'config')])
+  const trustedOnly = (setting: string, value: string | undefined): string => {
+    if (value === undefined || value === '' || trusted) return value ?? ''
+    log.warn('a setting of a repository of another user is not used', { setting, repository: gitDir })
+    return ''
+  }
+  return {
+    get: (name) => trustedOnly(name, config.get(name)),
+    own: (name) => trustedOnly(name, below.get(name)),
+  }
 }
 
 /**
  * Reads the settings for ssh: those of git (GIT_SSH_COMMAND, `core.sshCommand`, GIT_SSH, `ssh.variant`; git(1)) and of
- * git-annex (`annex-ssh-options`, `annex-shell`, `annex.sshcaching`). They are taken from the git configuration alone,
- * never from the git-annex branch, which anybody may have written: options of ssh can name programs to run. For the
- * same reason a repository of another user has no say, as with git's `safe.directory`.
- * @throws AnnexfsError SYSTEM when the configuration cannot be read.
+ * git-annex (`annex-ssh-options`, `annex-shell`, `annex.sshcaching`).
+ * @throws AnnexfsError SYSTEM when the configuration cannot be read, INVALID.
  */
 export async function sshSettings(context: StoreContext): Promise<SshSettings> {
-  const { annex, remote, log } = context
-  const config = await annex.git.config()
-  const own = remote.configured ? config.under('remote', remote.name) : new Map<string, string>()
-  const trusted = await isOurs([annex.git.gitDir, annex.git.commonDir, join(annex.git.commonDir, 'config')])
-  const setting = (name: string, value: string | undefined): string => {
-    if (value === undefined || value === '' || trusted) return value ?? ''
-    log.warn('a setting of a repository of another user is not used', { setting: name, repository: annex.git.gitDir })
-    return ''
-  }
-  const words = process.env['GIT_SSH_COMMAND'] || setting('core.sshCommand', config.get('core.sshcommand'))
+  const { annex, remote } = context
+  const { get, own } = await trustedSettings(context)
+  const words = process.env['GIT_SSH_COMMAND'] || get('core.sshcommand')
   const file = process.env['GIT_SSH'] || 'ssh'
-  const variant = process.env['GIT_SSH_VARIANT'] || setting('ssh.variant', config.get('ssh.variant'))
-  const annexShell = setting('annex-shell', own.get('annex-shell')) || 'git-annex-shell'
+  const variant = process.env['GIT_SSH_VARIANT'] || get('ssh.variant')
+  const annexShell = own('annex-shell') || 'git-annex-shell'
   if (/[\r\n\0]/.test(annexShell)) {
     throw new AnnexfsError('INVALID', `remote.${remote.name}.annex-shell has a line break in it`)
   }
   return {
     program: words === '' ? { file } : { words },
     variant: variantOf(variant, words === '' ? file : (splitWords(words)[0] ?? '')),
-    options: splitWords(setting('annex-ssh-options', own.get('annex-ssh-options'))),
-    caching: config.bool('annex.sshcaching') !== false,
+    options: splitWords(own('annex-ssh-options')),
+    caching: (await annex.git.config()).bool('annex.sshcaching') !== false,
     annexShell,
-    transport: splitWords(setting('annex-rsync-transport', own.get('annex-rsync-transport'))),
+    transport: splitWords(own('annex-rsync-transport')),
   }
 }
 

@@ -11,8 +11,10 @@ import { anyAddress } from '../../lib/net/address-policy.js'
 import { HttpClient } from '../../lib/net/http-client.js'
 import type { ByteRange } from '../../lib/space/space.js'
 import type { StoreContext } from '../../lib/stores/context.js'
+import { gitSshStore, type GitSshStore } from '../../lib/stores/git-ssh.js'
 import type { ObjectName, StoredObject } from '../../lib/stores/store.js'
-import type { AnnexWorld } from '../support/annex.js'
+import { annexWorld, type AnnexWorld } from '../support/annex.js'
+import { startSshd, type SshdOptions, type TestSshd } from '../support/sshd.js'
 
 /** The context of the remote `name` of `repository`, as the engine makes it. */
 export async function contextOf(
@@ -83,4 +85,60 @@ export async function bytesOf(
   const parts: Uint8Array[] = []
   for await (const part of object.read(range, { urgency: 'read', signal })) parts.push(part)
   return Buffer.concat(parts)
+}
+
+/** Sets variables of the environment until the test ends. */
+export function environment(t: Pick<TestContext, 'after'>, values: Readonly<Record<string, string | undefined>>): void {
+  for (const [name, value] of Object.entries(values)) {
+    const before = process.env[name]
+    const set = (text: string | undefined): void => {
+      if (text === undefined) delete process.env[name]
+      else process.env[name] = text
+    }
+    set(value)
+    t.after(() => set(before))
+  }
+}
+
+export interface GitSshSetup {
+  readonly world: AnnexWorld
+  readonly sshd: TestSshd
+  readonly context: StoreContext
+  readonly store: GitSshStore
+  readonly keys: ReadonlyMap<string, Key>
+  readonly files: Readonly<Record<string, Buffer>>
+}
+
+/** A repository `there` behind ssh, and one `here` that has it as remote `origin`. */
+export async function gitBehindSsh(
+  t: TestContext,
+  options: SshdOptions & { bare?: boolean } = {},
+): Promise<GitSshSetup> {
+  const sshd = await startSshd(t, options)
+  environment(t, { GIT_SSH_COMMAND: sshd.command })
+  const world = await annexWorld(t)
+  await world.repository('source')
+  const files = contents()
+  await world.addAnnexed('source', files)
+  const keys = new Map(await keysOf(world, 'source', Object.keys(files)))
+  if (options.bare === true) {
+    await world.repository('there', { bare: true })
+    await world.git('source', 'remote', 'add', 'there', join(world.folder, 'there'))
+    await world.annex('source', 'copy', '--quiet', '--to', 'there', '--all')
+  } else {
+    for (const raw of ['WORM-s9-m5--a b&c%d:e/f', "WORM-s9-m6--x'y$(z)é.txt", 'URL--http://h/-x?a=%20b']) {
+      keys.set(raw, await addOddKey(world, 'source', raw, Buffer.from('odd bytes')))
+      files[raw] = Buffer.from('odd bytes')
+    }
+  }
+  const there = options.bare === true ? 'there' : 'source'
+  await world.repository('here')
+  const uuid = (await world.git(there, 'config', 'annex.uuid')).trim()
+  const url = `ssh://${sshd.user}@${sshd.host}:${sshd.port}${join(world.folder, there)}`
+  await world.git('here', 'config', 'remote.origin.url', url)
+  await world.git('here', 'config', 'remote.origin.annex-uuid', uuid)
+  const context = await contextOf(t, world, 'here', 'origin')
+  const store = await gitSshStore(context)
+  t.after(() => store.close())
+  return { world, sshd, context, store, keys, files }
 }
