@@ -15,8 +15,8 @@ export interface Supplier {
   readonly place: Place
   /** Its failures for this space. */
   rest: Rest
-  /** It gave wrong bytes of this space: never asked for it again. */
-  setAside: boolean
+  /** How it gave wrong bytes of this space: never asked for it again. */
+  setAside: string | false
 }
 
 /** What looking for holders of a space has come to so far. */

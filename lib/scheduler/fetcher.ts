@@ -246,7 +246,7 @@ export class Fetcher {
   readonly #onFreed = (): void => this.#pump()
 
   #trusted(): Supplier[] {
-    return (this.#suppliers?.ready ?? []).filter((one) => !one.setAside && this.#trust.has(one.source.name))
+    return (this.#suppliers?.ready ?? []).filter((one) => one.setAside === false && this.#trust.has(one.source.name))
   }
 
   #askable(): readonly Supplier[] {
@@ -291,8 +291,8 @@ export class Fetcher {
   }
 
   #setAside(supplier: Supplier, reason: string): void {
-    if (supplier.setAside) return
-    supplier.setAside = true
+    if (supplier.setAside !== false) return
+    supplier.setAside = reason
     this.#options.log.warn('a source gave wrong bytes and is set aside for this content', {
       source: supplier.source.name,
       content: this.#options.space.id,
@@ -345,7 +345,12 @@ export class Fetcher {
     const liars = (this.#suppliers?.ready ?? [])
       .filter((one) => !this.#trust.has(one.source.name))
       .map((one) => ({ source: one.source.name, reason: 'gave wrong bytes of it before' }))
-    const attempts = [...flight.attempts, ...(this.#suppliers?.refused ?? []), ...this.#unusable, ...liars]
+    const said = new Set(flight.attempts.map((one) => one.source))
+    const aside = (this.#suppliers?.ready ?? []).flatMap(({ source: { name }, setAside }) =>
+      setAside === false || said.has(name) ? [] : [{ source: name, reason: setAside }],
+    )
+    const refused = this.#suppliers?.refused ?? []
+    const attempts = [...flight.attempts, ...aside, ...refused, ...this.#unusable, ...liars]
     const error = new AnnexfsError('UNAVAILABLE', unavailable(attempts), { attempts })
     flight.fail(error)
     if (this.#flights.size === 0 && performance.now() - this.#lookedUp > LOOK_AGAIN_AFTER) {
