@@ -28,8 +28,9 @@ export function signedV4(request: S3Request, credentials: Credentials, region: s
     },
     { accessKeyId: user, secretAccessKey: password, ...(token === undefined ? {} : { sessionToken: token }) },
   )
-  const { Host: _, ...signed } = headers
-  return signed
+  // The host is the client's to say.
+  const signed = Object.entries(headers ?? {}).filter(([name]) => name !== 'Host')
+  return Object.fromEntries(signed.map(([name, value]) => [name.toLowerCase(), String(value)]))
 }
 
 /**

@@ -91,7 +91,7 @@ class S3Store implements ObjectStore {
           ? signedV4(request, credentials, place.region)
           : signedV2(request, credentials, place.pathStyle ? undefined : this.#settings.bucket)
       },
-      refused: async (answer) => {
+      refused: async (answer, sent) => {
         const refusal = await readRefusal(answer)
         if (STALE.has(refusal.code)) this.#credentials.forget()
         const { region, wantsV4 } = refusal
@@ -100,15 +100,12 @@ class S3Store implements ObjectStore {
           this.#place = { ...place, signature: 'v4' }
           return this.#url(object)
         }
-        if (region !== undefined && MISPLACED.has(answer.status) && place.signature !== 'v2') {
-          const moved = movedTo(place, region)
-          // A read beside this one may have been told before: then this one was on its way to the old place.
-          const late = answer.url.href !== new URL(this.#url(object)).href
-          if (moved.region !== place.region || moved.host !== place.host || late) {
-            this.#context.log.debug('bucket is in another region', { remote: this.#name, region })
-            this.#place = moved
-            return this.#url(object)
-          }
+        // Compared with what this request was signed for: one beside it may have been told before.
+        const signedFor = SCOPE.exec(sent['authorization'] ?? '')?.[1]
+        if (signedFor !== undefined && region !== undefined && region !== signedFor && MISPLACED.has(answer.status)) {
+          this.#context.log.debug('bucket is in another region', { remote: this.#name, region })
+          this.#place = movedTo(place, region)
+          return this.#url(object)
         }
         return refusalError(answer, refusal, this.#name)
       },
@@ -147,6 +144,8 @@ class S3Store implements ObjectStore {
   }
 }
 
+/** The region in a signature of version 4. */
+const SCOPE = /\/([a-z0-9-]+)\/s3\/aws4_request/
 /** Answers of a region that the bucket is not in. */
 const MISPLACED: ReadonlySet<number> = new Set([301, 307, 400, 403])
 

@@ -69,7 +69,7 @@ class Login {
     this.#context = context
     this.#name = name
     this.#credentials = new RememberedCredentials(context.credentials)
-    // Without TLS the password is not sent before the server has said that it takes no better way.
+    // Unlike git-annex, which knows no digests: without TLS the password waits until the server wants just that.
     this.#scheme = { kind: secure ? 'basic' : 'none' }
   }
 
@@ -89,10 +89,12 @@ class Login {
     sent: Readonly<Record<string, string>>,
     url: string,
   ): Promise<AnnexfsError | string | undefined> {
-    if (answer.status !== 401 && answer.status !== 403) return undefined
+    // Some say "not there" to strangers.
+    const hidden = answer.status === 404 && sent['authorization'] === undefined
+    if (answer.status !== 401 && answer.status !== 403 && !hidden) return undefined
     // Credentials are for the remote's own server, not for one that it redirected to.
     if (answer.url.origin !== new URL(url).origin) return undefined
-    if ((await this.#credentials.get()) === undefined) return this.#denied(answer)
+    if ((await this.#credentials.get()) === undefined) return hidden ? undefined : this.#denied(answer)
     const offered = answer.header('www-authenticate') ?? ''
     const challenge = digestChallenge(offered)
     const tried = sent['authorization'] ?? ''
@@ -101,7 +103,7 @@ class Login {
       this.#count = 0
       return url
     }
-    if (tried === '' && (answer.status === 403 || offered === '' || offersBasic(offered))) {
+    if (tried === '' && (answer.status !== 401 || offered === '' || offersBasic(offered))) {
       // One that was learned meanwhile is the better one.
       if (this.#scheme.kind === 'none') this.#scheme = { kind: 'basic' }
       return url
