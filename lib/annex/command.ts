@@ -10,11 +10,13 @@ const TIMEOUT: Milliseconds = 10_000
 
 /**
  * Whether commands that the configuration of a repository names may be run: by git's own rule (`safe.directory`) only
- * when its git directory belongs to us.
+ * when it belongs to us, or to who called us through sudo.
  */
 export async function mayRunCommandsOf(gitDir: string): Promise<boolean> {
   const status = await stat(gitDir).catch(() => undefined)
-  return status !== undefined && (process.geteuid === undefined || status.uid === process.geteuid())
+  const own = process.geteuid?.()
+  const caller = own === 0 ? Number(process.env['SUDO_UID'] ?? NaN) : NaN
+  return status !== undefined && (own === undefined || status.uid === own || status.uid === caller)
 }
 
 /**

@@ -46,21 +46,26 @@ export async function* joined<T>(
     const part = iterator.next()
     return part.done === true ? undefined : begun(open(part.value, leaving.signal))
   }
+  let current: Body | undefined
+  let next: Body | undefined
   try {
     throwIfAborted(signal)
-    let current = begin()
+    current = begin()
     while (current !== undefined) {
       let item = await current.first
-      const next = begin()
+      next = begin()
       while (item.done !== true) {
         yield item.value
         item = await current.rest.next()
       }
       current = next
+      next = undefined
     }
   } finally {
     signal.removeEventListener('abort', onAbort)
     leaving.abort(new AnnexfsError('ABORTED', 'the reader has left'))
+    // One that stands at a `yield` hears no signal: it is told, so that it lets go of its object. Not waited for.
+    for (const body of [current, next]) body?.rest.return().catch(() => undefined)
   }
 }
 
