@@ -7,6 +7,7 @@ import { webSetting } from './http.js'
 import { Lab, runProgram } from './lab.js'
 import { machineFacts } from './machine.js'
 import { namesRows } from './names.js'
+import { parallelRows } from './parallel.js'
 import { benchOptions, HELP, isWanted, type BenchOptions } from './options.js'
 import { markdownTable, textTable, verdicts } from './report.js'
 import { freeIn } from './served-file.js'
@@ -27,6 +28,8 @@ interface Scale {
   readonly longest: number
   readonly names: number
   readonly namesTurns: number
+  readonly parallel: number
+  readonly parallelTurns: number
 }
 
 const FULL: Scale = {
@@ -37,6 +40,9 @@ const FULL: Scale = {
   longest: 10_000,
   names: 100_000,
   namesTurns: 2,
+  // At 32 MiB/s.
+  parallel: 512 * MIB,
+  parallelTurns: 2,
 }
 const QUICK: Scale = {
   length: 256 * MIB,
@@ -46,6 +52,8 @@ const QUICK: Scale = {
   longest: 6_000,
   names: 20_000,
   namesTurns: 1,
+  parallel: 192 * MIB,
+  parallelTurns: 1,
 }
 /** btfs is slow: fewer tries of all in the swarm keep the run short. */
 const SWARM_TURNS = { coldMounts: 3, sequentialMounts: 2 }
@@ -94,6 +102,19 @@ async function sections(lab: Lab, options: BenchOptions): Promise<{ rows: Row[];
     const turns = options.quick ? { coldMounts: 2, sequentialMounts: 1 } : SWARM_TURNS
     await content(swarm, swarmSetting, { coldTarget: 5, warmTarget: 1, ...turns })
   } else say('python3-libtorrent is not installed (--install gets it): no rows about the swarm')
+  if (isInstalled('nginx') && isInstalled('git-annex')) {
+    rows.push(
+      ...(await parallelRows(lab, {
+        section: `Parallel: a file of ${scale.parallel / MIB} MiB that four slow remotes have`,
+        length: scale.parallel,
+        turns: scale.parallelTurns,
+        randomReads: scale.randomReads * 2,
+        installed: isInstalled,
+        wants: (row) => isWanted(options, 'Parallel', row),
+        say,
+      })),
+    )
+  }
   rows.push(
     ...(await namesRows(lab, {
       section: names,

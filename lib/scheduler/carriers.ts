@@ -110,7 +110,6 @@ export class Carriers {
     this.#all.add(carrier)
     place.begin(carrier.expected)
     budget.take(carrier.reserved)
-    if (carrier.supplier.holding.piece !== undefined) place.startStream(carrier.started)
     for (const index of carrier.run) flights.get(index)?.carriers.add(carrier)
     const running: Promise<void> = carry(carrier.abort.signal)
       .catch((error: unknown) => {
@@ -130,7 +129,7 @@ export class Carriers {
     const now = performance.now()
     this.#all.delete(carrier)
     if (carrier.answered === undefined && carrier.abort.signal.aborted) place.silent(now - carrier.started)
-    if (carrier.answered !== undefined || carrier.supplier.holding.piece !== undefined) place.stopStream(now)
+    if (carrier.answered !== undefined && carrier.supplier.holding.piece === undefined) place.stopStream(now)
     for (const index of carrier.run) flights.get(index)?.carriers.delete(carrier)
     budget.give(carrier.reserved)
     onEnd()
@@ -151,7 +150,8 @@ export class Carriers {
     carrier.lastProgress = now
     const counted = Math.min(bytes, carrier.expected)
     carrier.expected -= counted
-    place.arrived(bytes, counted, now)
+    if (carrier.supplier.holding.piece === undefined) place.arrived(bytes, counted, now)
+    else place.pieceArrived(bytes, counted, now)
     this.#options.waste.fetched(bytes)
     this.#options.onBytes?.(carrier.supplier.source.name, bytes)
   }

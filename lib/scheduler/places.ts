@@ -33,9 +33,11 @@ export class Place {
   outstanding: Bytes = 0
   /** Bytes that it has brought so far. */
   served: Bytes = 0
-  /** When it was last asked for something only to learn how fast it is, and when it last brought anything. */
+  /** When it was last asked for something only to learn how fast it is, was asked at all, and brought anything. */
   probedAt: Milliseconds = -Infinity
+  lastAsked: Milliseconds = -Infinity
   lastBytes: Milliseconds = -Infinity
+  #bringsPieces = false
   #streams = 0
   #windowBytes: Bytes = 0
   #windowTime: Milliseconds = 0
@@ -60,6 +62,7 @@ export class Place {
   begin(bytes: Bytes): void {
     this.active += 1
     this.outstanding += bytes
+    this.lastAsked = performance.now()
   }
 
   answered(latency: Milliseconds): void {
@@ -91,6 +94,20 @@ export class Place {
     this.#measure(now)
   }
 
+  /** As {@link arrived}, of a place that gives only whole pieces: it shows nothing of them before. */
+  pieceArrived(bytes: Bytes, counted: Bytes, now: Milliseconds): void {
+    if (this.#bringsPieces) {
+      this.arrived(bytes, counted, now)
+      return
+    }
+    // What the first one took tells of peers being found; the rate shows with those that follow it.
+    this.#bringsPieces = true
+    this.startStream(now)
+    this.served += bytes
+    this.outstanding -= counted
+    this.lastBytes = now
+  }
+
   succeeded(): void {
     this.#health = { ...this.#health, ...NO_FAILURES }
   }
@@ -103,6 +120,10 @@ export class Place {
   end(left: Bytes): void {
     this.active -= 1
     this.outstanding -= left
+    if (this.active === 0 && this.#bringsPieces) {
+      this.#bringsPieces = false
+      this.stopStream(performance.now())
+    }
     this.#wake()
   }
 

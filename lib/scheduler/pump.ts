@@ -11,6 +11,8 @@ import { cutAt } from './steal.js'
 
 /** A place that was never measured is asked for a piece that another brings, at most this often. */
 const PROBE_EVERY: Milliseconds = 30_000
+/** What a slow source is expected to do may be wrong: while others cannot keep up it gets a piece this often. */
+const TRY_EVERY: Milliseconds = 1_000
 /** A source is idle when what it was asked for will have come in this time. */
 const IDLE_WITHIN: Milliseconds = 20
 /** Dearer sources take from a cheaper one only what would come later than this. */
@@ -48,7 +50,10 @@ export function pump(crew: Crew, budget: FetchBudget, onFreed: () => void): Pump
   }
   if (market.offers.length > 1) {
     const idle = market.offers.filter((one) => !used.has(one) && isIdle(one))
-    for (const offer of idle) stealFor(crew, offer, market.now)
+    for (const offer of idle) {
+      if (started < wishes.length) started += tryWith(crew, market, offer, wishes)
+      else stealFor(crew, offer, market.now)
+    }
   }
   return { orphans, waiting: started < wishes.length }
 }
@@ -110,6 +115,19 @@ function probe(crew: Crew, market: Market, flight: Flight, chosen: SupplierOffer
     crew.carriers.start(other.supplier, [flight.index], 'read')
     return
   }
+}
+
+/** Gives an idle source the piece that is wanted last, of those that nobody else has time for now. */
+function tryWith(crew: Crew, market: Market, offer: SupplierOffer, wishes: readonly Wish<SupplierOffer>[]): number {
+  const { place, source } = offer.supplier
+  const last = wishes.at(-1)
+  if (offer.active > 0 || market.now - place.lastAsked < TRY_EVERY) return 0
+  if (last === undefined || last.urgency === 'read' || !last.able.includes(offer)) return 0
+  if (!last.able.every((one) => isAlike(offer.cost, one.cost))) return 0
+  const flight = crew.flights.get(last.index)
+  if (flight === undefined || flight.carriers.size > 0 || flight.hasFailed(source)) return 0
+  crew.carriers.start(offer.supplier, [last.index], last.urgency)
+  return 1
 }
 
 function isIdle({ active, parallel, outstanding, rate, resting, whole }: SupplierOffer): boolean {
