@@ -18,6 +18,18 @@ const SLOW: readonly (readonly [string, string])[] = [
   ['http.lowSpeedTime', '30'],
 ]
 
+/** Where a clone is made from. */
+export interface CloneSource {
+  /** What git is given, without secrets. */
+  readonly url: string
+  /** Those that git may speak. */
+  readonly protocols: readonly string[]
+  /** For the environment: they may carry secrets. */
+  readonly settings: readonly (readonly [string, string])[]
+  /** What the clone remembers as its origin; default: `url`. */
+  readonly named?: string
+}
+
 /**
  * A bare clone of `url` (all branches, no annexed content) below `cacheDir`, made at the first call and brought up to
  * date by later ones; when that fails, with a warning, the clone as it is. Safe to call from several processes at once:
@@ -27,36 +39,64 @@ const SLOW: readonly (readonly [string, string])[] = [
  */
 export async function cloneForMount(url: string, cacheDir: string, log: Log, signal: AbortSignal): Promise<string> {
   const from = parseCloneUrl(url)
-  const clones = join(cacheDir, 'clones')
-  await mkdir(clones, { recursive: true, mode: 0o700 })
-  await chmod(clones, 0o700)
-  const folder = join(clones, createHash('sha256').update(url).digest('hex'))
+  const source: CloneSource = { url: from.url, protocols: CLONE_PROTOCOLS, settings: from.settings }
+  const folder = cloneFolder(url, cacheDir)
   if (await exists(folder)) {
-    await update(from, folder, log, signal)
+    await update(from, source, folder, log, signal)
     return folder
   }
-  await removeLeftBehind(clones)
   log.info('cloning the repository', { url: from.shown })
-  const temporary = join(clones, `.new-${process.pid}-${randomBytes(6).toString('hex')}`)
   try {
-    await git(from, ['clone', '--quiet', '--bare', '--no-tags', '--template=', '--', from.url, temporary], signal)
-    await chmod(temporary, 0o700)
-    await rename(temporary, folder)
+    await makeClone(source, join(cacheDir, 'clones'), folder, signal)
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true })
-    const code = systemCode(error)
-    // Another process was faster: its clone is as good.
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return folder
     if (isAnnexfsError(error, 'ABORTED')) throw error
     throw new AnnexfsError('UNAVAILABLE', `cannot clone ${from.shown}: ${from.redact(reasonOf(error))}`)
   }
   return folder
 }
 
-async function update(from: CloneUrl, folder: string, log: Log, signal: AbortSignal): Promise<void> {
+/** Where the clone of `url` is, or will be. */
+export function cloneFolder(url: string, cacheDir: string): string {
+  return join(cacheDir, 'clones', createHash('sha256').update(url).digest('hex'))
+}
+
+/**
+ * Makes a clone at `folder`, which lies in `clones`; one that another process made meanwhile is as good.
+ * @throws AnnexfsError SYSTEM with what git said, ABORTED.
+ */
+export async function makeClone(
+  source: CloneSource,
+  clones: string,
+  folder: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await mkdir(clones, { recursive: true, mode: 0o700 })
+  await chmod(clones, 0o700)
+  await removeLeftBehind(clones)
+  const temporary = join(clones, `.new-${process.pid}-${randomBytes(6).toString('hex')}`)
   try {
-    const args = ['fetch', '--quiet', '--prune', '--no-tags', '--no-write-fetch-head', '--', from.url]
-    await git(from, [...args, '+refs/heads/*:refs/heads/*'], signal, folder)
+    await git(source, ['clone', '--quiet', '--bare', '--no-tags', '--template=', '--', source.url, temporary], signal)
+    if (source.named !== undefined && source.named !== source.url) {
+      await git(source, ['config', 'remote.origin.url', source.named], signal, temporary)
+    }
+    await chmod(temporary, 0o700)
+    await rename(temporary, folder)
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true })
+    const code = systemCode(error)
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error
+  }
+}
+
+async function update(
+  from: CloneUrl,
+  source: CloneSource,
+  folder: string,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await transfer(source, folder, '+refs/heads/*:refs/heads/*', signal)
   } catch (error) {
     if (isAnnexfsError(error, 'ABORTED')) throw error
     log.warn('the clone cannot be brought up to date; it is mounted as it is', {
@@ -66,9 +106,22 @@ async function update(from: CloneUrl, folder: string, log: Log, signal: AbortSig
   }
 }
 
-async function git(from: CloneUrl, args: readonly string[], signal: AbortSignal, gitDir?: string): Promise<void> {
+/** Fetches what `refspec` names into a clone. @throws AnnexfsError SYSTEM with what git said, TIMED_OUT, ABORTED. */
+export async function transfer(
+  source: CloneSource,
+  folder: string,
+  refspec: string,
+  signal: AbortSignal,
+): Promise<void> {
+  // A branch that is gone there goes here too; a commit that was asked for by its id stays.
+  const prune = refspec.includes('*') ? ['--prune'] : []
+  const args = ['fetch', '--quiet', ...prune, '--no-tags', '--no-write-fetch-head', '--', source.url, refspec]
+  await git(source, args, signal, folder)
+}
+
+async function git(from: CloneSource, args: readonly string[], signal: AbortSignal, gitDir?: string): Promise<void> {
   await runGit(args, {
-    protocols: CLONE_PROTOCOLS,
+    protocols: from.protocols,
     settings: [...SLOW, ...from.settings],
     maxOutput: 1024 * 1024,
     signal,
@@ -76,7 +129,8 @@ async function git(from: CloneUrl, args: readonly string[], signal: AbortSignal,
   })
 }
 
-async function exists(folder: string): Promise<boolean> {
+/** Whether there is a clone. @throws AnnexfsError SYSTEM when that cannot be told. */
+export async function exists(folder: string): Promise<boolean> {
   return stat(join(folder, 'HEAD')).then(
     () => true,
     (error: unknown) => {

@@ -7,7 +7,7 @@ import { rateLimited, type Log } from '../log/log.js'
 import { checkRef, findCommit, type Commit } from './git-commit.js'
 import { readFolder, turn, type Folder } from './git-folder.js'
 import { GitDir, GitSubmodule, Scope } from './git-node.js'
-import { Submodules, type Spot } from './git-submodules.js'
+import { Submodules, type RecursiveOptions, type Spot } from './git-submodules.js'
 import type { Entry, Node, Tree } from './tree.js'
 
 /** Entries of folders that are kept in memory, and as how many the largest folder counts (so that others stay too). */
@@ -32,6 +32,8 @@ export interface GitTreeOptions {
   readonly log: Log
   /** Called after the ref has moved and the names are the new ones. */
   readonly onMoved?: () => void
+  /** Sub-datasets that are not here are cloned when they are entered; undefined: they are empty folders. */
+  readonly recursive?: RecursiveOptions
 }
 
 /** Where a walk is: in a folder of a repository. */
@@ -73,7 +75,7 @@ export class GitTree implements Tree<Content> {
     this.ref = options.ref ?? 'HEAD'
     this.log = rateLimited(options.log, 60_000)
     this.onMoved = options.onMoved ?? (() => undefined)
-    this.submodules = new Submodules(this.log)
+    this.submodules = new Submodules(this.log, options.recursive)
   }
 
   /** @throws AnnexfsError INVALID when a ref was named and is not there, SYSTEM. */
@@ -183,7 +185,7 @@ export class GitTree implements Tree<Content> {
   private async enter(place: Place, node: GitSubmodule, signal: AbortSignal): Promise<Place | undefined> {
     if (place.nesting >= DEEPEST_NESTING) return undefined
     const root = await this.folder({ ...place, tree: place.rootTree }, signal)
-    const entered = await this.submodules.enter(spotOf(place, node, root))
+    const entered = await this.submodules.enter(spotOf(place, node, root), signal)
     return entered === undefined ? undefined : inside(place, entered.scope, entered.tree)
   }
 
