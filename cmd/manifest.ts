@@ -12,6 +12,9 @@ import { engineSettings, readTimeout, SOURCE_OPTIONS, whole, type Given } from '
 import { normalPath } from './paths.js'
 import { showSize } from './units.js'
 
+/** Options of a SOURCE that say how it is read; here all of it is, once, and checked. */
+const UNUSED = new Set(['verify', 'manifest-swarm', 'no-manifests', 'learn-sizes'])
+
 /** `annexfs manifest SOURCE [PATH...]` */
 export const manifestCommand: Command = {
   name: 'manifest',
@@ -32,7 +35,7 @@ export const manifestCommand: Command = {
     { name: 'jobs', short: 'J', value: 'N', help: 'files that are read at once', fallback: '1' },
     { name: 'sign', help: 'sign with your git signing key (default: as commit.gpgSign says)' },
     { name: 'no-sign', help: 'do not sign' },
-    ...SOURCE_OPTIONS.filter((option) => !['manifest-swarm', 'no-manifests', 'verify'].includes(option.name)),
+    ...SOURCE_OPTIONS.filter((option) => !UNUSED.has(option.name)),
   ],
   async run(given) {
     const [source, ...paths] = given.positional

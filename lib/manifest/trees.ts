@@ -2,12 +2,10 @@ import { LRUCache } from 'lru-cache'
 import type { GitRepository } from '../git/repository.js'
 import { treeEntries, type TreeEntry } from '../git/tree-object.js'
 
-/** Longest tree object that is read; a folder of it may hold some hundred thousand manifests. */
-const LONGEST_TREE = 64 * 1024 * 1024
-/** Longest tree object of which all entries are kept. */
-const LONGEST_KEPT = 4 * 1024 * 1024
+/** Longest tree object that is read: two levels of 4,096 folders leave a handful of manifests to each. */
+const LONGEST_TREE = 4 * 1024 * 1024
 /** Entries of tree objects that are kept. */
-const KEPT_ENTRIES = 50_000
+const KEPT_ENTRIES = 150_000
 
 /** The entries of a tree by name (bytes as latin1); of entries of the same name, which git never makes, the first. */
 export type Entries = ReadonlyMap<string, TreeEntry>
@@ -45,7 +43,7 @@ export class ManifestTrees {
     for (const entry of treeEntries(object.bytes, sha.length / 2)) {
       if (!entries.has(entry.name)) entries.set(entry.name, entry)
     }
-    if (object.size <= LONGEST_KEPT) this.#kept.set(sha, entries)
+    this.#kept.set(sha, entries)
     return entries
   }
 }

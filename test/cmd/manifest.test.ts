@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -6,7 +8,7 @@ import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer, misbehaving } from '../support/http.js'
 import { pseudoRandom } from '../support/peers.js'
 import { makeSample, PIECE, REACH_NGINX } from '../support/sample.js'
-import { annexfs, runProgram, type CommandResult } from '../support/session.js'
+import { annexfs, PROGRAM, runProgram, within, type CommandResult } from '../support/session.js'
 
 const LIMIT = { timeout: 90_000 }
 const REF = 'refs/annexfs/manifests'
@@ -116,6 +118,56 @@ test('content that is not what its key says is reported, not recorded, and exit 
   assert.equal((await manifestsIn(world, 'a')).length, 1)
   const { code: missing } = await run(t, world, ['manifest', a, 'gone'])
   assert.equal(missing, 4)
+})
+
+test('a false manifest is replaced by --again', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const a = await world.repository('a')
+  await world.addAnnexed('a', { x: pseudoRandom(300_000, 'x') })
+  assert.equal((await run(t, world, ['manifest', a])).code, 0)
+  const [path = ''] = await manifestsIn(world, 'a')
+  const good = await world.git('a', 'rev-parse', `${REF}:${path}`)
+  const bytes = await world.run('a', 'git', ['cat-file', 'blob', good])
+  bytes[bytes.length - 3] = (bytes.at(-3) ?? 0) ^ 1
+  const bad = (await world.run('a', 'git', ['hash-object', '-w', '--stdin'], { input: bytes })).toString().trim()
+  const env = { GIT_INDEX_FILE: join(world.folder, 'index') }
+  await world.run('a', 'git', ['update-index', '--add', '--cacheinfo', `100644,${bad},${path}`], { env })
+  const tree = (await world.run('a', 'git', ['write-tree'], { env })).toString().trim()
+  await world.git('a', 'update-ref', REF, await world.git('a', 'commit-tree', '-m', 'x', '-p', REF, tree))
+  assert.match((await run(t, world, ['manifest', a])).stdout.toString(), /0 recorded .* 1 known before/)
+  assert.match((await run(t, world, ['manifest', a, '--again'])).stdout.toString(), /1 recorded/)
+  assert.equal(await world.git('a', 'rev-parse', `${REF}:${path}`), good)
+})
+
+test('interrupted, manifest records what it has done, and goes on from there', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const a = await world.repository('a')
+  const content = pseudoRandom(300_000, 'z')
+  await world.addAnnexed('a', { a: pseudoRandom(1000, 'a'), b: pseudoRandom(1000, 'b'), z: content })
+  let asked = (): void => undefined
+  const reached = new Promise<void>((resolve) => (asked = resolve))
+  let silent = true
+  const server = await httpServer(t, (request, response) => {
+    asked()
+    if (!silent) misbehaving(content, 'none')(request, response)
+  })
+  await world.annex('a', 'registerurl', await world.annex('a', 'lookupkey', 'z'), `${server.url}/z`)
+  await world.annex('a', 'drop', '--force', '--quiet', 'z')
+  const env = { ...process.env, GIT_CONFIG_GLOBAL: join(world.folder, 'gitconfig') }
+  const args = ['manifest', '--cache-dir', join(world.folder, 'cache'), ...REACH_NGINX, a]
+  const child = spawn(process.execPath, [PROGRAM, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  t.after(() => child.kill('SIGKILL'))
+  let said = ''
+  child.stdout.on('data', (text: Buffer) => (said += text.toString()))
+  await within(20_000, 'the fetch', reached)
+  child.kill('SIGINT')
+  await within(20_000, 'the end', once(child, 'close'))
+  assert.equal(child.exitCode, 1)
+  assert.match(said, /2 recorded/)
+  assert.equal((await manifestsIn(world, 'a')).length, 2)
+  silent = false
+  const again = await run(t, world, ['manifest', ...REACH_NGINX, a])
+  assert.match(again.stdout.toString(), /1 recorded .* 2 known before/, again.stderr)
 })
 
 test('what a remote gives is compared with the key before it is recorded', LIMIT, async (t) => {

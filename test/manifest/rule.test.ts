@@ -129,6 +129,28 @@ test('what stands beside the info dictionary changes neither infohash nor pieces
   assert.deepEqual(metainfo.trackers, [['http://host/a?x=1']])
 })
 
+test('of a manifest with any byte changed nothing but piece hashes can differ', () => {
+  const key = manifestKey(300 * KIB)
+  const good = encodeManifest(key, digests(key))
+  const hashesFrom = good.length - 2 - 60
+  for (let at = 0; at < good.length; at++) {
+    for (const flip of [1, 2, 4, 8, 16, 32, 64, 128]) {
+      const bytes = Buffer.from(good)
+      bytes[at] = (bytes[at] ?? 0) ^ flip
+      try {
+        const { space, files, name } = parseManifest(key, bytes)
+        assert.ok(at >= hashesFrom, String(at))
+        assert.deepEqual(
+          [space.length, space.pieceLength, files.length, name],
+          [key.size, 128 * KIB, 1, manifestName(key)],
+        )
+      } catch (error) {
+        assert.equal((error as { code?: string }).code, 'INVALID', String(at))
+      }
+    }
+  }
+})
+
 test('hostile manifests are refused', () => {
   const key = manifestKey(300 * KIB)
   const good = digests(key)
