@@ -35,6 +35,10 @@ export interface EngineOptions {
   readonly swarm: Omit<SwarmOptions, 'cache' | 'store' | 'allowAddress'>
   /** The ref whose tree is shown; undefined for HEAD. */
   readonly ref: string | undefined
+  /** Sub-datasets that are not here are cloned when they are entered. Default: they are empty folders. */
+  readonly recursive?: boolean
+  /** Clone submodules that are not here when they are entered. Default: they are shown empty. */
+  readonly recursive?: boolean
   /** Learn the sizes of keys without one in the background. */
   readonly learnSizes: boolean
   readonly log: Log
@@ -87,7 +91,8 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
     await store.close()
   }
   try {
-    const sourceOptions: SourceOptions = { deps, userClient, ref: options.ref, cacheFolder }
+    const recursive = options.recursive === true ? { recursive: { cacheFolder, client, policy, forbid } } : {}
+    const sourceOptions: SourceOptions = { deps, userClient, ref: options.ref, cacheFolder, ...recursive }
     const tree = await openTrees(sources, sourceOptions)
     const sizes = new SizeFiller(tree, deps)
     if (options.learnSizes) sizes.start()

@@ -7,6 +7,7 @@ import { cloneForMount } from '../git/clone.js'
 import { GitRepository } from '../git/repository.js'
 import type { HttpClient } from '../net/http-client.js'
 import { parseMagnet, type Magnet } from '../torrent/magnet.js'
+import type { RecursiveOptions } from '../tree/git-submodules.js'
 import { GitTree } from '../tree/git-tree.js'
 import { LARGEST_MAGNET_LIST, parseMagnetList, readRegularFile } from '../tree/torrent-read.js'
 import { TorrentFolder } from '../tree/torrent-folder.js'
@@ -23,6 +24,7 @@ export interface SourceOptions {
   readonly userClient: HttpClient
   readonly ref: string | undefined
   readonly cacheFolder: string
+  readonly recursive?: RecursiveOptions
 }
 
 /** A clone of a huge repository takes its time; an unreachable host must not. */
@@ -70,11 +72,11 @@ async function named<T>(path: string, open: () => Promise<T>): Promise<T> {
   }
 }
 
-async function openRepository(path: string, { deps, ref }: SourceOptions): Promise<Tree<Content>> {
+async function openRepository(path: string, { deps, ref, recursive }: SourceOptions): Promise<Tree<Content>> {
   const git = await GitRepository.open(path, deps.log)
   try {
     const annex = await AnnexRepository.open(git, deps.log)
-    const tree = await GitTree.open({ git, annex, ref, log: deps.log })
+    const tree = await GitTree.open({ git, annex, ref, log: deps.log, ...(recursive && { recursive }) })
     return closing(tree, async () => {
       await annex.close()
       await git.close()
