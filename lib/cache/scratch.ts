@@ -252,17 +252,23 @@ async function isOld(folder: string): Promise<boolean> {
   }
 }
 
-/** Whatever is in it, also folders without the right to write (git-annex protects its objects so); follows no link. */
 async function removeFolder(folder: string, log: Log): Promise<void> {
   try {
-    await rm(folder, { recursive: true, force: true }).catch(async (error: unknown) => {
-      if (systemCode(error) !== 'EACCES') throw error
-      await loosen(folder)
-      await rm(folder, { recursive: true, force: true })
-    })
+    await removeTree(folder)
   } catch (error) {
     log.warn('files of transfers cannot be removed', { folder, reason: reasonOf(error) })
     rmSync(join(folder, LOCK), { force: true })
+  }
+}
+
+/** Removes a folder with all that is in it, also where folders are protected from writing; follows no link. */
+export async function removeTree(folder: string): Promise<void> {
+  try {
+    await rm(folder, { recursive: true, force: true })
+  } catch (error) {
+    if (systemCode(error) !== 'EACCES') throw error
+    await loosen(folder)
+    await rm(folder, { recursive: true, force: true })
   }
 }
 

@@ -36,6 +36,11 @@ export class GitConfig {
     return undefined
   }
 
+  /** All names that begin with `prefix`. */
+  names(prefix: string): readonly string[] {
+    return [...this.values.keys()].filter((name) => name.startsWith(prefix))
+  }
+
   /** The subsections of `section` in the order they were met: `remote` → names of remotes. */
   subsections(section: string): readonly string[] {
     return [...(this.sections.get(section) ?? [])]

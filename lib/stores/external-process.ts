@@ -63,6 +63,14 @@ export class LineProgram {
     this.ended = this.#wait()
   }
 
+  /** How it ended by itself; undefined before that, and when it could not be started or a signal has ended it. */
+  exitCode: number | undefined
+
+  /** Whether we have ended it. */
+  get killed(): boolean {
+    return this.#reason !== undefined
+  }
+
   get alive(): boolean {
     return !this.#over && this.#reason === undefined
   }
@@ -83,9 +91,13 @@ export class LineProgram {
     for (const stream of [this.#child.stdin, this.#child.stdout, this.#child.stderr]) stream?.destroy()
   }
 
+  closeInput(): void {
+    this.#child.stdin?.end()
+  }
+
   /** Closes its input, which tells it to end; kills it when it does not. */
   async end(): Promise<void> {
-    this.#child.stdin?.end()
+    this.closeInput()
     const timer = setTimeout(() => this.kill(this.#error('did not end when told to')), END_WITHIN)
     await this.ended
     clearTimeout(timer)
@@ -140,6 +152,7 @@ export class LineProgram {
       })
     })
     this.#over = true
+    this.exitCode = child.exitCode ?? undefined
     // What it started and left behind in its group goes too.
     if (child.pid !== undefined) killRest(child.pid)
     for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy()
