@@ -69,6 +69,7 @@ export const SOURCE_OPTIONS: readonly OptionSpec[] = [
   { name: 'no-trackers', help: 'do not ask trackers' },
   { name: 'no-webseeds', help: 'do not use the web seeds of torrents' },
   { name: 'no-seed', help: 'serve nothing to peers' },
+  { name: 'explain', help: 'log what each read that waited for more than 0.1 s waited for, source by source' },
   { name: 'log-level', value: 'LEVEL', help: LOG_LEVELS.join(', '), fallback: 'info' },
 ]
 
@@ -153,6 +154,7 @@ export function engineSettings(given: Given): EngineSettings {
     allowAddresses: given.all('allow-address'),
     ref: given.get('ref'),
     learnSizes: given.has('learn-sizes'),
+    explain: given.has('explain'),
     swarm: {
       peers: given.all('peer'),
       port: whole('--port', given.get('port'), 0, 65_535),

@@ -41,6 +41,8 @@ export interface EngineOptions {
   readonly recursive?: boolean
   /** Learn the sizes of keys without one in the background. */
   readonly learnSizes: boolean
+  /** Log what each read that waited noticeably waited for. */
+  readonly explain?: boolean
   readonly log: Log
   /** True for paths inside the mount point; nothing is ever read there. */
   readonly forbid: (path: string) => boolean
@@ -72,7 +74,7 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
   const { allowAddresses, forbid } = options
   const stores = new StoreSets({ allowAddresses, cacheFolder, scratch: store.scratch, log, forbid })
   const deps: Deps = {
-    spaces: new Spaces({ store, cacheLimit, log }),
+    spaces: new Spaces({ store, cacheLimit, log, explain: options.explain ?? false }),
     facts,
     manifests: new ManifestAccess(options.manifests ?? DEFAULT_MANIFESTS, facts, log),
     client,
