@@ -12,6 +12,9 @@ const FETCH_TIMEOUT = 120_000
 /** Age at which an unfinished clone was surely left behind by a process that died, in milliseconds. */
 const LEFT_BEHIND = 24 * 60 * 60 * 1000
 
+/** Piece hashes that the repository has for its content; of a form that may match nothing. */
+const MANIFESTS = '+refs/annexfs/*:refs/remotes/origin/annexfs/*'
+
 /** A transfer that gives less than 1,000 bytes a second for this many seconds is given up. */
 const SLOW: readonly (readonly [string, string])[] = [
   ['http.lowSpeedLimit', '1000'],
@@ -75,7 +78,8 @@ export async function makeClone(
   await removeLeftBehind(clones)
   const temporary = join(clones, `.new-${process.pid}-${randomBytes(6).toString('hex')}`)
   try {
-    await git(source, ['clone', '--quiet', '--bare', '--no-tags', '--template=', '--', source.url, temporary], signal)
+    const args = ['clone', '--quiet', '--bare', '--no-tags', '--template=', '-c', `remote.origin.fetch=${MANIFESTS}`]
+    await git(source, [...args, '--', source.url, temporary], signal)
     if (source.named !== undefined && source.named !== source.url) {
       await git(source, ['config', 'remote.origin.url', source.named], signal, temporary)
     }
@@ -106,7 +110,7 @@ async function update(
   }
 }
 
-/** Fetches what `refspec` names into a clone. @throws AnnexfsError SYSTEM with what git said, TIMED_OUT, ABORTED. */
+/** Fetches what `refspec` names into a clone, and with all branches its manifests. @throws AnnexfsError SYSTEM with what git said, TIMED_OUT, ABORTED. */
 export async function transfer(
   source: CloneSource,
   folder: string,
@@ -114,8 +118,9 @@ export async function transfer(
   signal: AbortSignal,
 ): Promise<void> {
   // A branch that is gone there goes here too; a commit that was asked for by its id stays.
-  const prune = refspec.includes('*') ? ['--prune'] : []
-  const args = ['fetch', '--quiet', ...prune, '--no-tags', '--no-write-fetch-head', '--', source.url, refspec]
+  const all = refspec.includes('*')
+  const [prune, also] = all ? [['--prune'], [MANIFESTS]] : [[], []]
+  const args = ['fetch', '--quiet', ...prune, '--no-tags', '--no-write-fetch-head', '--', source.url, refspec, ...also]
   await git(source, args, signal, folder)
 }
 

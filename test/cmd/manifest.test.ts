@@ -170,6 +170,25 @@ test('interrupted, manifest records what it has done, and goes on from there', L
   assert.match(again.stdout.toString(), /1 recorded .* 2 known before/, again.stderr)
 })
 
+test('a clone that is made for reading brings the manifests along, and later ones', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const a = await world.repository('a')
+  const contents = { x: pseudoRandom(1000, 'x'), y: pseudoRandom(1000, 'y') }
+  await world.addAnnexed('a', contents)
+  for (const [name, content] of Object.entries(contents)) {
+    const server = await httpServer(t, misbehaving(content, 'none'))
+    await world.annex('a', 'registerurl', await world.annex('a', 'lookupkey', name), `${server.url}/${name}`)
+  }
+  assert.equal((await run(t, world, ['manifest', a, 'x'])).code, 0)
+  const read = (name: string): Promise<CommandResult> =>
+    run(t, world, ['cat', ...REACH_NGINX, '--verify=manifest', `file://${a}`, name])
+  const first = await read('x')
+  assert.ok(first.stdout.equals(contents.x), first.stderr)
+  assert.equal((await read('y')).code, 4)
+  assert.equal((await run(t, world, ['manifest', a])).code, 0)
+  assert.ok((await read('y')).stdout.equals(contents.y))
+})
+
 test('what a remote gives is compared with the key before it is recorded', LIMIT, async (t) => {
   const world = await annexWorld(t)
   const a = await world.repository('a')
