@@ -55,6 +55,8 @@ export class Scratch {
    */
   async folder(): Promise<string> {
     if (this.#closed) throw new AnnexfsError('ABORTED', 'the cache was closed')
+    // The cache folder was emptied or replaced under us.
+    if (this.#lock !== undefined && !isLinked(this.#lock)) this.#unlock()
     this.#folder ??= this.#makeFolder()
     try {
       return await this.#folder
@@ -91,8 +93,13 @@ export class Scratch {
     const folder = await this.#folder?.catch(() => undefined)
     for (const file of this.#files) await file.remove()
     if (folder !== undefined) await removeFolder(folder, this.#log)
+    this.#unlock()
+  }
+
+  #unlock(): void {
     if (this.#lock !== undefined) closeSync(this.#lock)
     this.#lock = undefined
+    this.#folder = undefined
   }
 
   async #reserve(bytes: Bytes): Promise<boolean> {

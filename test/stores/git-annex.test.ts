@@ -91,7 +91,7 @@ test('what the repository has learned since the first read is known to the next'
     'type=directory',
     `directory=${join(world.folder, 'dir')}`,
     'encryption=shared',
-    'chunk=100KiB',
+    'chunk=1MiB',
   )
   await world.annex('repo', 'copy', '--quiet', '--to', 'dir', 'f')
   const store = await opened(t, made, 'dir')

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { appendFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -334,4 +334,13 @@ test('files that a dead process has left are removed at the next start, those of
   await second.scratch.folder()
   assert.ok((await second.usage()).usedBytes < MIB)
   assert.equal(await readFile(file.path, 'utf8'), 'of the living')
+})
+
+test('transfers go on after the cache folder was emptied under them', async (t) => {
+  const all = [randomBytes(MIB), randomBytes(MIB)]
+  const { store, names, folder } = await given(t, all)
+  assert.ok((await read(await opened(store, names[0]), { start: 0, end: MIB })).equals(all[0] ?? Buffer.alloc(0)))
+  for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true })
+  const second = await opened(store, names[1])
+  assert.ok((await read(second, { start: 0, end: MIB })).equals(all[1] ?? Buffer.alloc(0)))
 })
