@@ -28,7 +28,8 @@ export function firstFound(places: readonly StoredObject[]): StoredObject {
         return
       } catch (error) {
         if (given > 0 || !(isAnnexfsError(error, 'NOT_FOUND') || isAnnexfsError(error, 'FORBIDDEN'))) throw error
-        refused ??= error
+        // That one may have it says more than that another has not.
+        if (refused === undefined || error.code === 'FORBIDDEN') refused = error
       }
     }
   }

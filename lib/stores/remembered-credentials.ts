@@ -1,12 +1,16 @@
-import type { Credentials } from './context.js'
+import type { Credentials, StoreContext } from './context.js'
 
-/** Credentials that were found are kept until they turn out wrong; none found are asked for again: they may come later. */
+/**
+ * The credentials of a remote. Found ones are kept until they turn out wrong; none found are asked for again: they may
+ * come later. A remote that only the repository's log names gets none: its host is somebody else's word, and those of
+ * the environment are not for it.
+ */
 export class RememberedCredentials {
   readonly #ask: () => Promise<Credentials | undefined>
   #asked: Promise<Credentials | undefined> | undefined
 
-  constructor(ask: () => Promise<Credentials | undefined>) {
-    this.#ask = ask
+  constructor({ remote, credentials }: Pick<StoreContext, 'remote' | 'credentials'>) {
+    this.#ask = remote.configured ? credentials : () => Promise.resolve(undefined)
   }
 
   async get(): Promise<Credentials | undefined> {

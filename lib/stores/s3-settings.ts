@@ -135,9 +135,9 @@ function publicBase(
   isPublic: boolean,
 ): string | undefined {
   const archive = host.endsWith('.archive.org')
-  if (!isPublic && !archive) return undefined
-  const stated = config.get('publicurl')
-  if (stated !== undefined && stated !== '') return stated.replace(/\/+$/, '')
+  const stated = config.get('publicurl') ?? ''
+  if (stated !== '' && stated !== 'yes' && stated !== 'no') return stated.replace(/\/+$/, '')
+  if (!isPublic && !archive && stated !== 'yes') return undefined
   if (archive) return `https://archive.org/download/${percentEncoded(Buffer.from(bucket))}`
   if (!AWS.test(host)) return undefined
   return bucket.includes('.') ? `https://${host}/${bucket}` : `https://${bucket}.${host}`

@@ -43,7 +43,7 @@ class S3Store implements ObjectStore {
     this.#context = context
     this.#name = name
     this.#settings = settings
-    this.#credentials = new RememberedCredentials(context.credentials)
+    this.#credentials = new RememberedCredentials(context)
     this.#place = settings.place
   }
 

@@ -68,7 +68,7 @@ class Login {
   constructor(context: StoreContext, name: string, secure: boolean) {
     this.#context = context
     this.#name = name
-    this.#credentials = new RememberedCredentials(context.credentials)
+    this.#credentials = new RememberedCredentials(context)
     // Unlike git-annex, which knows no digests: without TLS the password waits until the server wants just that.
     this.#scheme = { kind: secure ? 'basic' : 'none' }
   }

@@ -124,6 +124,8 @@ test('public URLs are those of git-annex', () => {
   assert.equal(base({ public: 'yes' }), 'https://b-1.s3.amazonaws.com')
   assert.equal(base({ public: 'yes', host: 'minio.example' }), undefined)
   assert.equal(base({ public: 'yes', host: 'minio.example', publicurl: 'http://x/y/' }), 'http://x/y')
+  // Buckets with a policy of their own: newer versions of git-annex.
+  assert.equal(base({ publicurl: 'yes' }), 'https://b-1.s3.amazonaws.com')
   assert.equal(base({ host: 's3.us.archive.org', bucket: 'Item-1' }), 'https://archive.org/download/item-1')
 })
 

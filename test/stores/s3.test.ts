@@ -256,6 +256,19 @@ test('public objects are read without credentials, under publicurl', LIMIT, asyn
   assert.ok(await reads((await store(t, made, { credentials: null, config: open })).store, what, CONTENT))
 })
 
+test('goal 43: a bucket that only the log names gets no credentials', LIMIT, async (t) => {
+  const made = await bucket(t, 'public=yes')
+  const { world, server } = made
+  await annex(world, 'copy', '--to', 's')
+  server.rules.anonymous = true
+  const { context } = await store(t, made, { config: { publicurl: `${server.url}/my-bucket-s` } })
+  const seen = server.requests.length
+  const stranger = s3Store({ ...context, remote: { ...context.remote, configured: false } })
+  assert.ok(await reads(stranger, await name(world), CONTENT))
+  await until(() => server.requests.length > seen)
+  assert.ok(server.requests.slice(seen).every(({ signed }) => signed === undefined))
+})
+
 test('without credentials a URL that was recorded for the object is used', LIMIT, async (t) => {
   const made = await bucket(t, 'fileprefix=pre/')
   const { world, server } = made
