@@ -57,6 +57,7 @@ export const SOURCE_OPTIONS: readonly OptionSpec[] = [
     help: 'let URLs of a repository or torrent reach this local or private address or block ("all": any)',
     several: true,
   },
+  { name: 'recursive', help: 'clone submodules that are not here, without their content, when they are entered' },
   { name: 'learn-sizes', help: 'ask, slowly and in the background, for the size of keys that do not say theirs' },
   { name: 'peer', value: 'HOST:PORT', help: 'a BitTorrent peer to connect to', several: true },
   { name: 'port', value: 'PORT', help: 'TCP port for BitTorrent peers; 0 takes any', fallback: '0' },
@@ -153,6 +154,7 @@ export function engineSettings(given: Given): EngineSettings {
     },
     allowAddresses: given.all('allow-address'),
     ref: given.get('ref'),
+    recursive: given.has('recursive'),
     learnSizes: given.has('learn-sizes'),
     explain: given.has('explain'),
     swarm: {

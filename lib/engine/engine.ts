@@ -37,8 +37,6 @@ export interface EngineOptions {
   readonly ref: string | undefined
   /** Sub-datasets that are not here are cloned when they are entered. Default: they are empty folders. */
   readonly recursive?: boolean
-  /** Clone submodules that are not here when they are entered. Default: they are shown empty. */
-  readonly recursive?: boolean
   /** Learn the sizes of keys without one in the background. */
   readonly learnSizes: boolean
   /** Log what each read that waited noticeably waited for. */

@@ -76,7 +76,9 @@ async function openRepository(path: string, { deps, ref, recursive }: SourceOpti
   const git = await GitRepository.open(path, deps.log)
   try {
     const annex = await AnnexRepository.open(git, deps.log)
-    const tree = await GitTree.open({ git, annex, ref, log: deps.log, ...(recursive && { recursive }) })
+    // The user's git configuration says, too, which addresses may be reached.
+    const clones = recursive && { recursive: { ...recursive, ...(await deps.stores.of(annex).reach()) } }
+    const tree = await GitTree.open({ git, annex, ref, log: deps.log, ...clones })
     return closing(tree, async () => {
       await annex.close()
       await git.close()

@@ -3,7 +3,7 @@ import type { AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
 import { abortError, throwIfAborted } from '../errors.js'
 import type { Log } from '../log/log.js'
-import type { OpenStore } from '../stores/open-store.js'
+import type { UsableWay } from '../stores/open-store.js'
 import type { Stores } from '../stores/stores.js'
 import { isTree } from '../stores/tree-objects.js'
 import { remoteKeySource, type RemoteKeyOptions } from './remote-key.js'
@@ -11,7 +11,7 @@ import type { Source } from './source.js'
 
 export interface RemoteSourceOptions {
   readonly remote: AnnexRemote
-  readonly open: OpenStore
+  readonly way: UsableWay
   readonly stores: Stores
   readonly annex: AnnexRepository
   readonly key: Key
@@ -33,8 +33,9 @@ export function mayHave(remote: AnnexRemote, located: ReadonlySet<string>, own: 
  * before it is asked to find something.
  */
 export async function remoteSource(options: RemoteSourceOptions): Promise<Source> {
-  const { remote, open, stores, annex, key, name, cost, log } = options
-  const [{ store, cipher }, limits] = await Promise.all([stores.open(remote, open), stores.limits(remote)])
+  const { way, stores, annex, key, name, cost, log } = options
+  const remote = way.byGitAnnex ? withoutLayout(options.remote) : options.remote
+  const [{ store, cipher }, limits] = await Promise.all([stores.open(remote, way.open), stores.limits(remote)])
   const common: RemoteKeyOptions = {
     remote,
     store,
@@ -48,6 +49,13 @@ export async function remoteSource(options: RemoteSourceOptions): Promise<Source
     place: placeOf(remote),
   }
   return isTree(remote.config) ? treeSource(common, stores) : remoteKeySource(common)
+}
+
+/** Settings that say how keys lie in a store: who reads through git-annex sees nothing of it. */
+const LAYOUT = ['encryption', 'cipher', 'chunk', 'chunksize', 'exporttree', 'importtree']
+
+function withoutLayout(remote: AnnexRemote): AnnexRemote {
+  return { ...remote, config: new Map([...remote.config].filter(([setting]) => !LAYOUT.includes(setting))) }
 }
 
 /** A key in a tree that was exported to a remote: where it lies there is looked up when it is first wanted. */

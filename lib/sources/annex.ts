@@ -104,7 +104,7 @@ async function remoteSources(
       continue
     }
     const cost = remote.cost + (remote.trust === 'untrusted' ? UNTRUSTED : 0) + (way.byGitAnnex ? BY_GIT_ANNEX : 0)
-    sources.push(await remoteSource({ remote, open: way.open, stores, annex, key, name, cost, log }))
+    sources.push(await remoteSource({ remote, way, stores, annex, key, name, cost, log }))
   }
   return sources
 }

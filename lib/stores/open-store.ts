@@ -3,11 +3,13 @@ import { isEncrypted } from '../cipher/scheme.js'
 import type { StoreContext } from './context.js'
 import { directoryStore } from './directory.js'
 import { externalStore } from './external.js'
+import { gitAnnexStore } from './git-annex.js'
 import { gitLfsStore } from './git-lfs.js'
 import { gitLocalStore } from './git-local.js'
 import { gitSshStore } from './git-ssh.js'
 import { gitWebStore } from './git-web.js'
 import { httpalsoStore, isWebUrl } from './httpalso.js'
+import { importedFiles, isImportedDirectory } from './imported-files.js'
 import { p2pHttpBase } from './p2p-http.js'
 import { rsyncStore } from './rsync.js'
 import { s3Store } from './s3.js'
@@ -18,12 +20,17 @@ import { webdavStore } from './webdav.js'
 /** Makes the store of a remote. @throws AnnexfsError INVALID, UNSUPPORTED when its configuration cannot work. */
 export type OpenStore = (context: StoreContext) => ObjectStore | Promise<ObjectStore>
 
-/** How a remote is read from, or why it is not. */
-export type Way = { readonly open: OpenStore; readonly byGitAnnex: boolean } | { readonly unusable: string }
+/** How a remote is read from (`byGitAnnex`: whole keys, chunks and encryption undone), or why it is not. */
+export type Way = UsableWay | { readonly unusable: string }
+
+export interface UsableWay {
+  readonly open: OpenStore
+  readonly byGitAnnex: boolean
+}
 
 /** Special remotes with a store of their own, by their type. */
 const KINDS: ReadonlyMap<string, OpenStore> = new Map<string, OpenStore>([
-  ['directory', directoryStore],
+  ['directory', openDirectory],
   ['rsync', rsyncStore],
   ['S3', s3Store],
   ['webdav', webdavStore],
@@ -32,7 +39,13 @@ const KINDS: ReadonlyMap<string, OpenStore> = new Map<string, OpenStore>([
   ['httpalso', httpalsoStore],
 ])
 
-/** How `remote` is read from. Looks at its settings alone. */
+function openDirectory(context: StoreContext): ObjectStore {
+  const { remote, annex } = context
+  const store = directoryStore(context)
+  return isImportedDirectory(remote) ? importedFiles(store, remote, annex) : store
+}
+
+/** How `remote` is read from. Looks at its settings alone. What has no store of its own git-annex is to transfer from. */
 export function wayTo(remote: AnnexRemote): Way {
   if (!remote.configured) {
     const refusal = whyNotByItself(remote)
@@ -41,7 +54,7 @@ export function wayTo(remote: AnnexRemote): Way {
   const own = remote.kind === 'git' ? gitStore(remote) : KINDS.get(remote.kind)
   if (typeof own === 'string') return { unusable: own }
   if (own !== undefined) return { open: own, byGitAnnex: false }
-  return { unusable: 'is of a kind that is not read from' }
+  return { open: gitAnnexStore, byGitAnnex: true }
 }
 
 /**

@@ -13,7 +13,7 @@ import type { Scratch } from '../cache/scratch.js'
 import { AnnexfsError, reasonOf } from '../errors.js'
 import type { GitConfig } from '../git/config.js'
 import type { Log } from '../log/log.js'
-import { addressPolicy } from '../net/address-policy.js'
+import { addressPolicy, type AddressPolicy } from '../net/address-policy.js'
 import { HttpClient } from '../net/http-client.js'
 import type { SourceLimits } from '../sources/source.js'
 import { Bandwidth, limitedStore } from './bandwidth.js'
@@ -37,6 +37,7 @@ interface Network {
   readonly id: string
   readonly settings: NetworkSettings
   readonly client: HttpClient
+  readonly policy: AddressPolicy
 }
 
 /** What a remote is read through. */
@@ -77,6 +78,12 @@ export class Stores {
   /** For URLs that the repository names: under the address policy, with the user's headers. */
   async client(): Promise<HttpClient> {
     return (await this.#currentNetwork()).client
+  }
+
+  /** The addresses that the repository may reach, and the client that sees to it. */
+  async reach(): Promise<{ readonly client: HttpClient; readonly policy: AddressPolicy }> {
+    const { client, policy } = await this.#currentNetwork()
+    return { client, policy }
   }
 
   /** Whether URLs of this scheme may be asked (`annex.security.allowed-url-schemes`). */
@@ -184,15 +191,16 @@ export class Stores {
       })
     }
     const headers = await userHeaders(settings, this.#annex.git, log)
+    const policy = addressPolicy({ allow: [...allowAddresses, ...settings.allow] })
     const client = new HttpClient({
-      policy: addressPolicy({ allow: [...allowAddresses, ...settings.allow] }),
+      policy,
       log,
       headers,
       ...(settings.userAgent === undefined ? {} : { userAgent: settings.userAgent }),
     })
     // Closed with the repository: reads may still be under way over the one before.
     this.#clients.add(client)
-    return { id, settings, client }
+    return { id, settings, client, policy }
   }
 }
 

@@ -1,0 +1,62 @@
+import { lstat } from 'node:fs/promises'
+import type { AnnexRemote } from '../annex/remote.js'
+import type { AnnexRepository } from '../annex/repository.js'
+import type { Key } from '../annex/key.js'
+import { AnnexfsError, reasonOf, systemCode } from '../errors.js'
+import { printable } from '../log/log.js'
+import { patiently } from '../sources/patience.js'
+import { treePath } from './directory-object.js'
+import type { ObjectStore } from './store.js'
+
+/** Whether files of the remote are known by content identifiers that are looked at here. */
+export function isImportedDirectory({ kind, config }: AnnexRemote): boolean {
+  return kind === 'directory' && config.get('importtree') === 'yes'
+}
+
+/**
+ * A directory that files were imported from, and that others may change at any time: a file counts as the key's only
+ * while it has the size and time that git-annex recorded when it imported it (`.log.cid`). Its inode is not compared:
+ * it changes when the folder is copied or mounted elsewhere.
+ */
+export function importedFiles(store: ObjectStore, remote: AnnexRemote, annex: AnnexRepository): ObjectStore {
+  const { directory } = remote
+  return {
+    open: async (name, signal) => {
+      const { path, content } = name
+      const recorded = path === undefined ? [] : await contentIdentifiers(annex, content, remote)
+      if (path !== undefined && directory !== undefined && recorded.length > 0) {
+        const place = treePath(directory, path)
+        const stamp = await patiently(directory, signal, () => stampOf(place))
+        if (stamp === undefined) return undefined
+        if (!recorded.includes(stamp)) {
+          const where = printable(place.toString())
+          throw new AnnexfsError('CORRUPT', `${where} of remote ${remote.name} has changed since it was imported`)
+        }
+      }
+      return store.open(name, signal)
+    },
+    close: async () => store.close?.(),
+  }
+}
+
+/** `size mtime nanoseconds` of the versions of a key that a directory has or had, without their inodes. */
+async function contentIdentifiers(annex: AnnexRepository, key: Key, remote: AnnexRemote): Promise<readonly string[]> {
+  const text = (await annex.stateOf(key, '.log.cid')).get(remote.configUuid ?? remote.uuid)
+  return (text ?? '').split(':').flatMap((word) => {
+    const plain = word.startsWith('!') ? Buffer.from(word.slice(1), 'base64').toString('latin1') : word
+    const match = /^\d+ (\d+) (\d+)(?: (\d+))?$/.exec(plain)
+    return match === null ? [] : [`${match[1]} ${match[2]} ${Number(match[3] ?? 0)}`]
+  })
+}
+
+async function stampOf(path: Buffer): Promise<string | undefined> {
+  try {
+    const { size, mtimeNs } = await lstat(path, { bigint: true })
+    return `${size} ${mtimeNs / 1_000_000_000n} ${Number(mtimeNs % 1_000_000_000n)}`
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(systemCode(error) ?? '')) return undefined
+    throw new AnnexfsError('SYSTEM', `cannot look at ${printable(path.toString())}: ${reasonOf(error)}`, {
+      cause: error,
+    })
+  }
+}
