@@ -6,6 +6,8 @@ export interface GpgOutcome {
   readonly status: string
   readonly complaints: string
   readonly exitCode: number | null
+  /** Whether one of the user's keys was needed, which may be what was wrong. */
+  readonly usesKeys: boolean
 }
 
 const LONGEST_COMPLAINT = 400
@@ -34,14 +36,17 @@ function failureOf(
   program: string,
 ): AnnexfsError {
   const said = summary(outcome.complaints)
-  if (has('NO_SECKEY') && !has('DECRYPTION_INFO')) {
+  // The error of libgcrypt alone (of source 1, libgpg-error's err-sources.h): the session key itself is not intact.
+  const decryptError = /^\[GNUPG:\] ERROR pkdecrypt_failed (\d+)/m.exec(outcome.status)?.[1]
+  const isDamaged = decryptError !== undefined && Number(decryptError) >>> 24 === 1
+  if (outcome.usesKeys && has('NO_SECKEY') && !has('DECRYPTION_INFO')) {
     return new AnnexfsError(
       'UNAVAILABLE',
       `${program} has no secret key for it (${said}): import the key, or plug in its card (gpg --card-status); ` +
         'gpg --list-secret-keys shows what there is',
     )
   }
-  if (!has('DECRYPTION_INFO') && !has('NEED_PASSPHRASE_SYM')) {
+  if (outcome.usesKeys && !has('DECRYPTION_INFO') && !isDamaged) {
     return new AnnexfsError(
       'UNAVAILABLE',
       `${program} could not use the secret key (${said}): unlock it by decrypting something by hand ` +
@@ -56,7 +61,8 @@ function failureOf(
 }
 
 function summary(complaints: string): string {
-  const text = printable(complaints.trim().replace(/\s*\n\s*/g, '; '))
+  const lines = complaints.split('\n').filter((line) => /^gpg: (?!encrypted with)/.test(line))
+  const text = printable(lines.map((line) => line.slice(5).trim()).join('; '))
   if (text === '') return 'gpg said nothing'
   return text.length > LONGEST_COMPLAINT ? `…${text.slice(-LONGEST_COMPLAINT)}` : text
 }

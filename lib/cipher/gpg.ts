@@ -64,7 +64,7 @@ export async function runGpg(run: GpgRun): Promise<void> {
     const exitCode = await closed
     await Promise.all([feeding, draining])
     if (failure !== undefined) throw failure.error
-    checkOutcome({ status: said(), complaints: complaints(), exitCode }, 'gpg')
+    checkOutcome({ status: said(), complaints: complaints(), exitCode, usesKeys: passphrase === undefined }, 'gpg')
   } finally {
     signal.removeEventListener('abort', onAbort)
     running.delete(child)

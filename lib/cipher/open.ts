@@ -36,7 +36,7 @@ const LONGEST_SECRET = 64 * 1024
 const FAILURE_KEPT: Milliseconds = 5_000
 
 /** Never for the terminal, never over the network, nothing but decrypting. */
-const ALWAYS = ['--batch', '--no-tty', '--quiet', '--no-auto-check-trustdb', '--skip-verify', '--disable-dirmngr']
+const ALWAYS = ['--batch', '--no-tty', '--no-auto-check-trustdb', '--skip-verify', '--disable-dirmngr']
 
 /**
  * Opens the cipher of an encrypted remote; undefined when it is not encrypted. The kinds `hybrid` and `pubkey` need one

@@ -16,17 +16,19 @@ import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { temporaryFolder } from '../support/temp.js'
 import { randomNumbers, readAll, spaceOf } from './contract.js'
 
+type Life = Pick<TestContext, 'after'>
+
 /** A repository `here` with directory remotes, as git-annex makes them. */
 export class RemoteWorld {
   readonly annex: AnnexWorld
-  readonly t: TestContext
+  readonly t: Life
 
-  private constructor(t: TestContext, annex: AnnexWorld) {
+  private constructor(t: Life, annex: AnnexWorld) {
     this.t = t
     this.annex = annex
   }
 
-  static async make(t: TestContext): Promise<RemoteWorld> {
+  static async make(t: Life): Promise<RemoteWorld> {
     const world = await annexWorld(t)
     const { GNUPGHOME } = process.env
     if (GNUPGHOME !== undefined) world.environment['GNUPGHOME'] = GNUPGHOME
@@ -55,10 +57,10 @@ export class RemoteWorld {
   }
 
   /** The repository as a reader sees it now. */
-  async open(): Promise<AnnexRepository> {
+  async open(t: Life = this.t): Promise<AnnexRepository> {
     const git = await GitRepository.open(join(this.annex.folder, 'here'), silentLog)
     const annex = await AnnexRepository.open(git, silentLog)
-    this.t.after(async () => {
+    t.after(async () => {
       await annex.close()
       await git.close()
     })

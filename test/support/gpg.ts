@@ -20,6 +20,16 @@ export interface GpgHome {
   endAgent(): Promise<void>
 }
 
+const original = process.env['GNUPGHOME']
+/** Those in use, in whatever order their tests end. */
+const homes: string[] = []
+
+function useLast(): void {
+  const home = homes.at(-1) ?? original
+  if (home === undefined) delete process.env['GNUPGHOME']
+  else process.env['GNUPGHOME'] = home
+}
+
 /**
  * Makes a home of gpg with a key, and has this process (and what it starts) use it until the test ends; then the agent is
  * ended and the home removed.
@@ -27,12 +37,12 @@ export interface GpgHome {
 export async function gpgHome(t: Pick<TestContext, 'after'>): Promise<GpgHome> {
   const folder = await mkdtemp(join(tmpdir(), 'gpg-'))
   const env = { ...process.env, GNUPGHOME: folder, LC_ALL: 'C.UTF-8' }
-  const before = process.env['GNUPGHOME']
-  process.env['GNUPGHOME'] = folder
+  homes.push(folder)
+  useLast()
   const endAgent = async (): Promise<void> => void (await run('gpgconf', ['--kill', 'all'], { env }))
   t.after(async () => {
-    if (before === undefined) delete process.env['GNUPGHOME']
-    else process.env['GNUPGHOME'] = before
+    homes.splice(homes.indexOf(folder), 1)
+    useLast()
     await endAgent()
     await rm(folder, { recursive: true, force: true, maxRetries: 5 })
   })

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { AnnexfsError } from '../../lib/errors.js'
+import { plaintextSink, type Plaintext } from '../../lib/cipher/plaintext.js'
+import { Plaintexts, type FlightDemand } from '../../lib/cipher/plaintexts.js'
+import { Slots } from '../../lib/cipher/slots.js'
+import type { Demand } from '../../lib/sources/source.js'
+import { temporaryFolder } from '../support/temp.js'
+
+const never = new AbortController().signal
+const DEMAND: Demand = { urgency: 'read', signal: never }
+
+interface Watched extends Plaintext {
+  closed: number
+}
+
+function watched(size: number, onFile = false): Watched {
+  const plaintext: Watched = {
+    size,
+    memory: onFile ? 0 : size,
+    closed: 0,
+    read: async function* ({ start, end }) {
+      assert.equal(plaintext.closed, 0, 'not read when closed')
+      yield Buffer.alloc(end - start)
+    },
+    close: () => Promise.resolve(void plaintext.closed++),
+  }
+  return plaintext
+}
+
+async function taken(body: AsyncIterable<Uint8Array>): Promise<number> {
+  let length = 0
+  for await (const part of body) length += part.byteLength
+  return length
+}
+
+test(
+  'readers of one object share one decryption, and its bytes are kept for the next',
+  { timeout: 10_000 },
+  async () => {
+    const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 20 })
+    const made: Watched[] = []
+    const make = async (): Promise<Plaintext> => {
+      await sleep(5)
+      made.push(watched(100))
+      return made.at(-1) as Watched
+    }
+    const ranges = [0, 10, 50].map((start) => ({ start, end: 100 }))
+    await Promise.all(ranges.map((range) => taken(plaintexts.read('a', make, range, DEMAND))))
+    await taken(plaintexts.read('a', make, { start: 5, end: 6 }, DEMAND))
+    assert.equal(made.length, 1)
+    await sleep(60)
+    assert.equal(made[0]?.closed, 1, 'closed when idle')
+    await taken(plaintexts.read('a', make, { start: 5, end: 6 }, DEMAND))
+    assert.equal(made.length, 2)
+  },
+)
+
+test('what is kept is bounded in memory and files, the least recently used goes', { timeout: 10_000 }, async () => {
+  const plaintexts = new Plaintexts({ memory: 1000, files: 2, idle: 60_000 })
+  const made = new Map<string, Watched>()
+  const read = async (id: string, size: number, onFile = false): Promise<void> => {
+    const make = (): Promise<Plaintext> => {
+      const plaintext = watched(size, onFile)
+      made.set(id, plaintext)
+      return Promise.resolve(plaintext)
+    }
+    await taken(plaintexts.read(id, make, { start: 0, end: 1 }, DEMAND))
+  }
+  for (const id of ['a', 'b', 'c']) await read(id, 400)
+  for (const id of ['x', 'y', 'z']) await read(id, 1_000_000, true)
+  await sleep(5)
+  const kept = [...made].filter(([, { closed }]) => closed === 0).map(([id]) => id)
+  assert.deepEqual(kept, ['b', 'c', 'y', 'z'])
+  assert.ok([...made.values()].every(({ closed }) => closed <= 1))
+})
+
+test('a decryption goes on for those who stay, and ends with the last who leaves', { timeout: 10_000 }, async () => {
+  const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 1000 })
+  let flight: FlightDemand | undefined
+  const late = watched(10)
+  const make = async (demand: FlightDemand): Promise<Plaintext> => {
+    flight = demand
+    await sleep(50)
+    return late
+  }
+  const [one, two] = [new AbortController(), new AbortController()]
+  const reading = [one, two].map(({ signal }, index) =>
+    taken(plaintexts.read('a', make, { start: 0, end: 5 }, { urgency: index === 0 ? 'readahead' : 'read', signal })),
+  )
+  await sleep(5)
+  assert.equal(flight?.urgency(), 'read', 'as urgent as the most urgent')
+  one.abort()
+  await assert.rejects(reading[0] ?? Promise.resolve(), { code: 'ABORTED' })
+  assert.equal(flight?.signal.aborted, false)
+  two.abort()
+  await assert.rejects(reading[1] ?? Promise.resolve(), { code: 'ABORTED' })
+  assert.equal(flight?.signal.aborted, true)
+  await sleep(80)
+  assert.equal(late.closed, 1, 'one that was ready nevertheless is closed')
+})
+
+test('a failure is told to all who wait, and not kept', { timeout: 10_000 }, async () => {
+  const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 1000 })
+  let tries = 0
+  const make = async (): Promise<Plaintext> => {
+    await sleep(2)
+    if (tries++ === 0) throw new AnnexfsError('CORRUPT', 'tampered')
+    return watched(10)
+  }
+  const range = { start: 0, end: 10 }
+  const both = [0, 1].map(() => taken(plaintexts.read('a', make, range, DEMAND)))
+  for (const one of both) await assert.rejects(one, { code: 'CORRUPT' })
+  assert.equal(await taken(plaintexts.read('a', make, range, DEMAND)), 10)
+})
+
+test('a plaintext of another length is an error, in memory and on disk', { timeout: 20_000 }, async (t) => {
+  const folder = await temporaryFolder(t)
+  for (const size of [1000, 20 * 1024 * 1024]) {
+    for (const difference of [-1, 0, 1]) {
+      const sink = await plaintextSink({ size, most: size, folder })
+      const bytes = Buffer.alloc(size + difference, 7)
+      if (difference > 0) await assert.rejects(sink.write(bytes), { code: 'CORRUPT' })
+      else await sink.write(bytes)
+      if (difference < 0) assert.throws(() => sink.finish(), { code: 'CORRUPT' })
+      if (difference !== 0) await sink.discard()
+      else {
+        const plaintext = sink.finish()
+        assert.equal(await taken(plaintext.read({ start: 1, end: size }, never)), size - 1)
+        await plaintext.close()
+      }
+    }
+  }
+  await assert.rejects(plaintextSink({ size: 2 ** 52, most: 2 ** 52, folder }), { code: 'SYSTEM', message: /free/ })
+})
+
+test('slots are few, given back, and go to who is waited for first', { timeout: 10_000 }, async () => {
+  const slots = new Slots(2)
+  const order: string[] = []
+  const first = await slots.take(() => 'fill', never)
+  await slots.take(() => 'fill', never)
+  const leaving = new AbortController()
+  const gone = slots.take(() => 'read', leaving.signal)
+  const waiting = (['fill', 'readahead', 'read'] as const).map(async (urgency) => {
+    const release = await slots.take(() => urgency, never)
+    order.push(urgency)
+    release()
+  })
+  leaving.abort()
+  await assert.rejects(gone, { code: 'ABORTED' })
+  first()
+  first()
+  await Promise.all(waiting)
+  assert.deepEqual(order, ['read', 'fill', 'readahead'])
+})
