@@ -22,9 +22,9 @@ export class Market {
   readonly offers: readonly SupplierOffer[]
   readonly #space: PieceSpace
 
-  constructor({ space, suppliers }: Crew) {
-    this.#space = space
-    const all = suppliers()
+  constructor(crew: Crew) {
+    this.#space = crew.space
+    const all = crew.suppliers()
     this.offers = all.map((supplier) => offerOf(supplier, all.length === 1, this.now))
   }
 
@@ -36,7 +36,7 @@ export class Market {
   }
 
   wish(flight: Flight, able: readonly SupplierOffer[]): Wish<SupplierOffer> {
-    const { space } = { space: this.#space }
+    const space = this.#space
     const start = flight.index * space.pieceLength
     return {
       index: flight.index,

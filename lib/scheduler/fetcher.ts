@@ -10,11 +10,12 @@ import { findSuppliers, type Supplier, type Suppliers } from './candidates.js'
 import type { Carrier } from './carrier.js'
 import { Carriers } from './carriers.js'
 import type { Crew } from './crew.js'
-import { explain, seconds } from './explain.js'
+import { explain, seconds, type Wait } from './explain.js'
 import { Flight, isForGood } from './flight.js'
 import { afterFailure } from './health.js'
 import { Places } from './places.js'
 import { pump } from './pump.js'
+import { timedOut, unavailable } from './refusals.js'
 import { rescue } from './rescue.js'
 import { Trust } from './trust.js'
 
@@ -157,7 +158,7 @@ export class Fetcher {
     this.#flights.set(index, flight)
     const promise = flight.join(demand, (error) => {
       this.#abandon(flight)
-      return this.#withAttempts(error, flight)
+      return timedOut(error, this.#wait(flight), this.#suppliers === undefined ? undefined : this.sourceNames)
     })
     this.#schedulePump()
     return promise
@@ -166,7 +167,7 @@ export class Fetcher {
   /** One line on what is going on for piece `index`; undefined when it is not being fetched. */
   explain(index: number): string | undefined {
     const flight = this.#flights.get(index)
-    return flight === undefined ? undefined : this.#explain(flight)
+    return flight === undefined ? undefined : explain(this.#wait(flight))
   }
 
   /** Resolves when nothing is being fetched and what was is in the cache. */
@@ -184,27 +185,6 @@ export class Fetcher {
     }
     this.#carriers.abortAll()
     this.#suppliers?.close()
-  }
-
-  /** A deadline's error says what was being tried. */
-  #withAttempts(error: AnnexfsError, flight: Flight): AnnexfsError {
-    if (error.code !== 'TIMED_OUT') return error
-    const running = [...flight.carriers].map((carrier) => ({
-      source: carrier.supplier.source.name,
-      reason: `no answer for ${seconds(performance.now() - carrier.lastProgress)}`,
-    }))
-    const attempts = [...flight.attempts, ...(this.#suppliers?.refused ?? []), ...this.#unusable, ...running]
-    const tried = attempts.length > 0 ? attempts : this.#queued()
-    const listed = tried.map((one) => `${one.source}: ${one.reason}`).join('; ')
-    return new AnnexfsError('TIMED_OUT', listed === '' ? error.message : `${error.message} (${listed})`, {
-      attempts: tried,
-      cause: error.cause,
-    })
-  }
-
-  #queued(): Attempt[] {
-    if (this.#suppliers === undefined) return [{ source: 'looking for sources', reason: 'no answer yet' }]
-    return this.sourceNames.map((source) => ({ source, reason: 'busy with earlier reads that have no answer yet' }))
   }
 
   #abandon(flight: Flight): void {
@@ -342,17 +322,7 @@ export class Fetcher {
 
   #giveUp(flight: Flight): void {
     this.#flights.delete(flight.index)
-    const liars = (this.#suppliers?.ready ?? [])
-      .filter((one) => !this.#trust.has(one.source.name))
-      .map((one) => ({ source: one.source.name, reason: 'gave wrong bytes of it before' }))
-    const said = new Set(flight.attempts.map((one) => one.source))
-    const aside = (this.#suppliers?.ready ?? []).flatMap(({ source: { name }, setAside }) =>
-      setAside === false || said.has(name) ? [] : [{ source: name, reason: setAside }],
-    )
-    const refused = this.#suppliers?.refused ?? []
-    const attempts = [...flight.attempts, ...aside, ...refused, ...this.#unusable, ...liars]
-    const error = new AnnexfsError('UNAVAILABLE', unavailable(attempts), { attempts })
-    flight.fail(error)
+    flight.fail(unavailable(this.#wait(flight), (source) => this.#trust.has(source)))
     if (this.#flights.size === 0 && performance.now() - this.#lookedUp > LOOK_AGAIN_AFTER) {
       // Remotes come and go: the next read asks all of them afresh.
       this.#suppliers?.close()
@@ -415,24 +385,18 @@ export class Fetcher {
       waited: seconds(flight.waited()),
       content: space.id,
       piece: flight.index,
-      sources: this.#explain(flight),
+      sources: explain(this.#wait(flight)),
     })
   }
 
-  #explain(flight: Flight): string {
-    return explain({
+  #wait(flight: Flight): Wait {
+    return {
       space: this.#options.space,
       flight,
       suppliers: this.#suppliers?.ready ?? [],
       refused: [...(this.#suppliers?.refused ?? []), ...this.#unusable],
       looking: this.#suppliers?.looking ?? true,
       now: performance.now(),
-    })
+    }
   }
-}
-
-function unavailable(attempts: readonly Attempt[]): string {
-  if (attempts.length === 0) return 'no source is known to have this content'
-  const said = new Set(attempts.map((one) => `${one.source}: ${one.reason}`))
-  return `no source could give this content: ${[...said].join('; ')}`
 }

@@ -49,7 +49,7 @@ export function split<H extends Helper>(range: ByteRange, helpers: readonly H[])
 }
 
 /** Bytes for each; undefined when one of them would get too little to be asked. */
-function sharesOf<H extends Helper>(size: Bytes, helpers: readonly H[]): Bytes[] | undefined {
+function sharesOf(size: Bytes, helpers: readonly Helper[]): Bytes[] | undefined {
   const rates = helpers.reduce((sum, one) => sum + one.rate / 1000, 0)
   const head = helpers.reduce((sum, one) => sum + (one.latency * one.rate) / 1000, 0)
   const together = (size + head) / rates

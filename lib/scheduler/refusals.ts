@@ -1,0 +1,49 @@
+import { AnnexfsError, type Attempt } from '../errors.js'
+import { seconds, type Wait } from './explain.js'
+
+/** What a read is told that failed: what was tried, and what each source said. */
+
+/**
+ * A deadline's error says what was being tried.
+ * @param usable names of the sources that could have been asked; undefined while nobody knows them.
+ */
+export function timedOut(error: AnnexfsError, wait: Wait, usable: readonly string[] | undefined): AnnexfsError {
+  if (error.code !== 'TIMED_OUT') return error
+  const { flight, refused, now } = wait
+  const running = [...flight.carriers].map((carrier) => ({
+    source: carrier.supplier.source.name,
+    reason: `no answer for ${seconds(now - carrier.lastProgress)}`,
+  }))
+  const attempts = [...flight.attempts, ...refused, ...running]
+  const tried = attempts.length > 0 ? attempts : queued(usable)
+  const listed = tried.map((one) => `${one.source}: ${one.reason}`).join('; ')
+  return new AnnexfsError('TIMED_OUT', listed === '' ? error.message : `${error.message} (${listed})`, {
+    attempts: tried,
+    cause: error.cause,
+  })
+}
+
+function queued(usable: readonly string[] | undefined): Attempt[] {
+  if (usable === undefined) return [{ source: 'looking for sources', reason: 'no answer yet' }]
+  return usable.map((source) => ({ source, reason: 'busy with earlier reads that have no answer yet' }))
+}
+
+/** All sources have failed, or there are none. */
+export function unavailable({ flight, suppliers, refused }: Wait, trusts: (source: string) => boolean): AnnexfsError {
+  const names = suppliers.map((one) => one.source.name)
+  const liars = names
+    .filter((name) => !trusts(name))
+    .map((source) => ({ source, reason: 'gave wrong bytes of it before' }))
+  const said = new Set(flight.attempts.map((one) => one.source))
+  const aside = suppliers.flatMap(({ source: { name }, setAside }) =>
+    setAside === false || said.has(name) ? [] : [{ source: name, reason: setAside }],
+  )
+  const attempts = [...flight.attempts, ...aside, ...refused, ...liars]
+  return new AnnexfsError('UNAVAILABLE', message(attempts), { attempts })
+}
+
+function message(attempts: readonly Attempt[]): string {
+  if (attempts.length === 0) return 'no source is known to have this content'
+  const said = new Set(attempts.map((one) => `${one.source}: ${one.reason}`))
+  return `no source could give this content: ${[...said].join('; ')}`
+}
