@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import type { Milliseconds } from '../space/space.js'
 import type { ObjectName, ObjectStore, StoredObject } from './store.js'
 
 /** A store that could not be opened is tried again after so long: a disk may be plugged in, a program installed. */
 const TRY_AGAIN: Milliseconds = 10_000
+
+const CLOSED_WITHIN: Milliseconds = 5_000
 
 /** A store that is opened when it is first asked for something, and again some time after that has failed. */
 export class LazyStore implements ObjectStore {
@@ -26,8 +29,17 @@ export class LazyStore implements ObjectStore {
 
   async close(): Promise<void> {
     this.#closed = true
-    const store = await this.#opening?.catch(() => undefined)
-    await store?.close?.()
+    const opening = this.#opening
+    if (opening === undefined) return
+    // One that is never opened cannot be closed either, and a mount must end.
+    const late = new AbortController()
+    const closing = opening.then(
+      (store) => store.close?.(),
+      () => undefined,
+    )
+    await Promise.race([closing, sleep(CLOSED_WITHIN, undefined, { signal: late.signal, ref: false })]).finally(() =>
+      late.abort(),
+    )
   }
 
   async #opened(): Promise<ObjectStore> {
