@@ -50,11 +50,16 @@ export function recordedVersions(values: readonly string[]): S3Object[] {
   return versions
 }
 
-/** The content identifiers of an importtree remote (`.log.cid`): a list by `:`, each plain or `!` and base64. */
-export function contentIdentifiers(value: string): string[] {
+/**
+ * The versions of the object `name` that the content identifiers of an importtree remote (`.log.cid`) tell: a list by
+ * `:`, each plain or `!` and base64; those that begin with `#` are entity tags of a bucket without versions.
+ */
+export function identifiedVersions(value: string, name: Buffer): S3Object[] {
   return value
     .split(':', MOST_VERSIONS)
     .map((id) => (id.startsWith('!') ? Buffer.from(id.slice(1), 'base64').toString('latin1') : id))
+    .filter((id) => id.length <= LONGEST_VALUE && /^[\x21-\x7e]+$/.test(id) && !id.startsWith('#'))
+    .map((version) => ({ name, version }))
 }
 
 /** URLs among those recorded for `key` that end in the object's name, percent-encoded in whatever way. */

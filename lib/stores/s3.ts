@@ -4,7 +4,7 @@ import type { StoreContext } from './context.js'
 import { firstFound } from './first-found.js'
 import { httpObject, type HttpObjectOptions } from './http-object.js'
 import { RememberedCredentials } from './remembered-credentials.js'
-import { contentIdentifiers, objectName, recordedUrls, recordedVersions, type S3Object } from './s3-names.js'
+import { identifiedVersions, objectName, recordedUrls, recordedVersions, type S3Object } from './s3-names.js'
 import { readRefusal, refusalError } from './s3-refusal.js'
 import { bucketUrl, movedTo, s3Settings, type S3Place, type S3Settings } from './s3-settings.js'
 import { signedV2, signedV4 } from './s3-sign.js'
@@ -62,22 +62,21 @@ class S3Store implements ObjectStore {
   /** Where the content may be, likeliest first: recorded versions of it, and what is there now under its name. */
   async #objects(name: ObjectName): Promise<S3Object[]> {
     const { versioning, tree } = this.#settings
-    const versions = versioning ? await this.#versions(name) : []
     const path = tree ? pathInTree(name, this.#context.remote.config) : undefined
     // The key names no place in a tree of files.
-    if (tree && path === undefined) return versions
-    return [...versions, { name: objectName(this.#settings, name, path) }]
+    const now = tree && path === undefined ? undefined : objectName(this.#settings, name, path)
+    const versions = versioning ? await this.#versions(name, now) : []
+    return now === undefined ? versions : [...versions, { name: now }]
   }
 
-  async #versions(name: ObjectName): Promise<S3Object[]> {
+  async #versions(name: ObjectName, now: Buffer | undefined): Promise<S3Object[]> {
     const { annex, remote } = this.#context
     const uuid = remote.configUuid ?? remote.uuid
     const recorded = await annex.metadataOf(name.key, '.log.rmet')
     // Names of fields come in lower case.
     const versions = recordedVersions(recorded.get(`${uuid}:v`) ?? [])
-    if (versions.length > 0 || remote.config.get('importtree') !== 'yes') return versions
-    const identifiers = (await annex.stateOf(name.content, '.log.cid')).get(uuid)
-    return identifiers === undefined ? [] : recordedVersions(contentIdentifiers(identifiers))
+    if (versions.length > 0 || now === undefined || remote.config.get('importtree') !== 'yes') return versions
+    return identifiedVersions((await annex.stateOf(name.content, '.log.cid')).get(uuid) ?? '', now)
   }
 
   #signed(object: S3Object, name: ObjectName): StoredObject {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { AnnexfsError } from '../../lib/errors.js'
 import { codePoints, surrogateUtf8 } from '../../lib/stores/code-points.js'
-import { contentIdentifiers, objectName, recordedVersions } from '../../lib/stores/s3-names.js'
+import { identifiedVersions, objectName, recordedVersions } from '../../lib/stores/s3-names.js'
 import { bucketUrl, movedTo, s3Settings, type S3Settings } from '../../lib/stores/s3-settings.js'
 import { signedV2, signedV4, v2Signature } from '../../lib/stores/s3-sign.js'
 import { urlBelow } from '../../lib/stores/url-path.js'
@@ -154,7 +154,12 @@ test('recorded versions are taken for what they are, and boundedly many', () => 
     { version: 'v2', name: Buffer.from('é') },
   ])
   assert.equal(recordedVersions(Array.from({ length: 1000 }, (_, at) => `v${at}#x`)).length, 8)
-  assert.deepEqual(contentIdentifiers(`v1#x:!${Buffer.from('v:2#y').toString('base64')}`), ['v1#x', 'v:2#y'])
+  const ids = `v1:!${Buffer.from('v:2').toString('base64')}:#etag:a b`
+  assert.deepEqual(
+    identifiedVersions(ids, Buffer.from('x')).map(({ version }) => version),
+    ['v1', 'v:2'],
+  )
+  assert.deepEqual(identifiedVersions('', Buffer.from('x')), [])
 })
 
 test('an object whose name no URL can say is refused, not another one asked for', () => {

@@ -296,6 +296,25 @@ test('exported files are read by their paths, whatever these are', LIMIT, async 
   assert.equal(await s3.open(await name(world), soon()), undefined)
 })
 
+test('imported files are read by their paths, and old versions by their ids', LIMIT, async (t) => {
+  const made = await bucket(t, 'exporttree=yes', 'importtree=yes', 'versioning=yes')
+  const { world } = made
+  await annex(world, 'export', 'main', '--to', 's')
+  const what = await name(world)
+  const uuid = await world.git('here', 'config', 'remote.s.annex-uuid')
+  const { store: s3, context } = await store(t, made)
+  assert.notEqual((await context.annex.stateOf(what.key, '.log.cid')).get(uuid), undefined)
+  assert.ok(await reads(s3, what, CONTENT))
+  // The ids of contents alone tell the versions too.
+  const metadataOf = { value: () => Promise.resolve(new Map()) }
+  const annexed = Object.create(context.annex, { metadataOf }) as typeof context.annex
+  const seen = made.server.requests.length
+  const imported = { ...what, path: Buffer.from('f.bin') }
+  assert.ok(await reads(s3Store({ ...context, annex: annexed }), imported, CONTENT))
+  await until(() => made.server.requests.length > seen)
+  assert.ok(made.server.requests.slice(seen).every(({ url }) => url.includes('?versionId=v')))
+})
+
 test('a path that is not UTF-8 is found as git-annex has exported it', LIMIT, async (t) => {
   const made = await bucket(t, 'exporttree=yes')
   const { world } = made

@@ -7,7 +7,7 @@ import type { ObjectName, ObjectStore } from '../../lib/stores/store.js'
 import { webdavStore } from '../../lib/stores/webdav.js'
 import { digestAuthorization, digestChallenge, offersBasic } from '../../lib/stores/webdav-digest.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
-import { httpServer } from '../support/http.js'
+import { httpServer, misbehaving } from '../support/http.js'
 import {
   DIGEST_CREDENTIALS,
   startDigestWebdav,
@@ -213,6 +213,21 @@ test('goal 25: WebDAV credentials are not for a server that it redirects to', LI
   assert.equal((await failure(webdav, await name(made.world))).code, 'FORBIDDEN')
   assert.ok(other.requests.length > 0)
   assert.ok(other.requests.every(({ headers }) => headers.authorization === undefined))
+})
+
+test('a WebDAV server that hides its files from strangers is told who asks', LIMIT, async (t) => {
+  const made = await folder(t)
+  const server = await httpServer(t, (request, response) => {
+    const known = request.headers.authorization?.startsWith('Basic ') === true
+    if (known && !request.url?.endsWith('absent')) misbehaving(CONTENT, 'none')(request, response)
+    else response.writeHead(404).end()
+  })
+  const { store: webdav } = await store(t, made, { config: { url: server.url } })
+  const what = await name(made.world)
+  assert.ok(await reads(webdav, what, CONTENT))
+  assert.equal((await failure(webdav, { ...what, suffix: '.absent' })).code, 'NOT_FOUND')
+  const none = await store(t, made, { config: { url: server.url }, credentials: null })
+  assert.equal((await failure(none.store, what)).code, 'NOT_FOUND')
 })
 
 test('a nonce that has become stale is replaced', LIMIT, async (t) => {
