@@ -66,8 +66,9 @@ export function cloneCandidates(
     }
   }
   const bases = remotes.length === 0 ? [around.folder] : remotes.flatMap((remote) => [remote, withoutGit(remote)])
-  const addSaid = (url: string | undefined): void => {
-    if (url === undefined || url === '') return
+  const addSaid = (said: string | undefined): void => {
+    const url = said === undefined ? '' : riaRepository(said)
+    if (url === '') return
     if (!/^\.\.?(?:\/|$)/.test(url)) {
       add(url, { local })
       return
@@ -79,7 +80,7 @@ export function cloneCandidates(
       else add(resolved, { local: true })
     }
   }
-  if (origin.configured !== undefined) add(origin.configured, { local: true, named: true })
+  if (origin.configured !== undefined) add(riaRepository(origin.configured), { local: true, named: true })
   addSaid(origin.url)
   for (const base of new Set(bases)) {
     const below = relativeUrl(base, `./${encodedFor(base, origin.path)}`)
@@ -107,6 +108,19 @@ function candidateOf(url: string, allowed: { local: boolean }, base: string): Om
   const from = parseCloneUrl(url)
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(from.url)?.[1]?.toLowerCase() ?? 'ssh'
   return { from, protocol: scheme, host: hostOf(from.url) }
+}
+
+/**
+ * The repository that a RIA URL names (DataLad: `ria+<URL of the store>#<dataset id>` or `#~<alias>`, either with `@<version>`,
+ * which the recorded commit overrules); any other URL as it is.
+ */
+export function riaRepository(url: string): string {
+  const match = /^ria\+((?:https?|ssh|file):\/\/[^#]*)#(~?)([A-Za-z0-9_.-]+)(?:@.*)?$/is.exec(url)
+  if (match === null) return url
+  const [, store = '', alias, name = ''] = match
+  const base = store.replace(/\/+$/, '')
+  if (name.startsWith('.') || (alias === '' && name.length < 4)) return url
+  return alias === '' ? `${base}/${name.slice(0, 3)}/${name.slice(3)}` : `${base}/alias/${name}`
 }
 
 /** The host that a URL or `user@host:path` names, in lower case; empty for a folder. */

@@ -31,6 +31,8 @@ interface Behind {
   readonly bare: boolean | undefined
   /** `annex.url`: where git-annex's own protocol is spoken. */
   readonly annexUrl: string | undefined
+  /** Why it could not be asked; undefined when it was, or when that was not needed. */
+  readonly failure?: Error
 }
 
 /**
@@ -111,10 +113,12 @@ async function isMeant(
     if (found === undefined || found === remote.uuid) return true
     throw new AnnexfsError('UNAVAILABLE', `the remote ${remote.name} is the repository ${found}, not ${remote.uuid}`)
   }
-  if (found === undefined) return false
-  return (
-    remote.config.get('annex-speculate-present') === 'true' || (await annex.locations(name.content)).includes(found)
-  )
+  if (found === undefined) {
+    if (behind?.failure !== undefined) throw behind.failure
+    return false
+  }
+  if (booleanOf(remote.config.get('annex-speculate-present')) === true) return true
+  return (await annex.locations(name.content)).includes(found)
 }
 
 /** The files of a git directory that a web server shows. */
@@ -157,7 +161,7 @@ class WebRepository {
   /** `<url>/config`, then `<url>/.git/config`, as git-annex asks for them. */
   async #ask(): Promise<Behind> {
     const bases = this.#url.endsWith('/.git') ? [this.#url] : [this.#url, `${this.#url}/.git`]
-    let failed = false
+    let failure: Error | undefined
     let behind: Behind = { bases, uuid: undefined, bare: undefined, annexUrl: undefined }
     for (const base of bases) {
       try {
@@ -168,14 +172,16 @@ class WebRepository {
         behind = { bases: [base], uuid, bare: booleanOf(config.get('core.bare')), annexUrl: config.get('annex.url') }
         break
       } catch (error) {
-        failed = true
+        failure ??= error instanceof Error ? error : new Error(String(error))
         const { log, remote } = this.#context
         log.debug('a git remote does not tell its uuid', { remote: remote.name, reason: reasonOf(error) })
       }
     }
     // What was known holds on while the server cannot be asked.
-    if (behind.uuid === undefined && failed && this.#known !== undefined) behind = this.#known.behind
-    this.#known = { behind, until: performance.now() + (failed ? ASK_AGAIN : REMEMBERED) }
+    if (behind.uuid === undefined && failure !== undefined) {
+      behind = this.#known?.behind.uuid === undefined ? { ...behind, failure } : this.#known.behind
+    }
+    this.#known = { behind, until: performance.now() + (failure === undefined ? REMEMBERED : ASK_AGAIN) }
     return behind
   }
 }

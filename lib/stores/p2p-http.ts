@@ -52,17 +52,17 @@ export function p2pHttpStore({ remote, annex, client, log }: StoreContext, place
   // As git-annex has it: one host, one set of users and passwords.
   const shared = plain !== undefined && new URL(plain).hostname === own.hostname ? plain : base
   const access = new WebAccess(shared, log, own.origin)
-  const client_ = encodeURIComponent(annex.uuid ?? randomUUID())
+  const clientUuid = encodeURIComponent(annex.uuid ?? randomUUID())
   const prefix = `${base}/${encodeURIComponent(uuid)}`
   /** The version that the server answered in. */
   let version: (typeof VERSIONS)[number] | undefined
 
   const keyUrl = (key: Key, offset: Bytes): string =>
-    `${prefix}/${version ?? VERSIONS[0]}/key/${encodedKey(key)}?clientuuid=${client_}&offset=${offset}`
+    `${prefix}/${version ?? VERSIONS[0]}/key/${encodedKey(key)}?clientuuid=${clientUuid}&offset=${offset}`
 
   const isPresent = async (key: Key, signal: AbortSignal): Promise<boolean> => {
     for (const candidate of version === undefined ? VERSIONS : [version]) {
-      const url = `${prefix}/${candidate}/checkpresent?key=${encodedKey(key)}&clientuuid=${client_}`
+      const url = `${prefix}/${candidate}/checkpresent?key=${encodedKey(key)}&clientuuid=${clientUuid}`
       const answer = await ask(url, signal)
       if (answer === undefined) continue
       version = candidate

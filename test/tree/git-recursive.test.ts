@@ -6,7 +6,7 @@ import { test, type TestContext } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { AnnexRepository } from '../../lib/annex/repository.js'
 import { isAnnexfsError } from '../../lib/errors.js'
-import { cloneCandidates, relativeUrl } from '../../lib/git/clone-candidates.js'
+import { cloneCandidates, relativeUrl, riaRepository } from '../../lib/git/clone-candidates.js'
 import { GitRepository } from '../../lib/git/repository.js'
 import { silentLog, textLog, type Log } from '../../lib/log/log.js'
 import { addressPolicy, type AddressPolicy } from '../../lib/net/address-policy.js'
@@ -365,6 +365,21 @@ test('relative URLs are resolved as git resolves them, and never change the host
     ['/srv', '../../x'],
   ] as const) {
     assert.equal(relativeUrl(base, relative), undefined, `${base} ${relative}`)
+  }
+})
+
+test('RIA stores of DataLad are known', () => {
+  const id = '6d69ca68-7e85-11e6-904c-002590f97d84'
+  for (const [url, repository] of [
+    [`ria+https://h/store#${id}`, `https://h/store/6d6/${id.slice(3)}`],
+    [`ria+ssh://joe@h:22/srv/store/#${id}@v1.2`, `ssh://joe@h:22/srv/store/6d6/${id.slice(3)}`],
+    ['ria+file:///srv/store#~name', 'file:///srv/store/alias/name'],
+    ['ria+https://h/store#~../../x', 'ria+https://h/store#~../../x'],
+    ['ria+https://h/store#../..', 'ria+https://h/store#../..'],
+    ['ria+ext::sh#abcdef', 'ria+ext::sh#abcdef'],
+    ['https://h/x#y', 'https://h/x#y'],
+  ] as const) {
+    assert.equal(riaRepository(url), repository)
   }
 })
 
