@@ -8,7 +8,7 @@ import { MemoryTier } from './memory.js'
 import { Quota } from './quota.js'
 import { ResidentFiles } from './resident-files.js'
 import { ResidentSpace, type Host } from './resident-space.js'
-import { Scratch } from './scratch.js'
+import { removeDeadTransfers, Scratch } from './scratch.js'
 import type { SpaceFiles } from './space-files.js'
 import type { CachedSpace, CachedSummary, CacheUsage, PieceStore } from './store.js'
 import { Trouble } from './trouble.js'
@@ -45,7 +45,8 @@ const SLOW_FOR_MOST: Milliseconds = 2000
  */
 export async function openPieceStore(options: PieceStoreOptions): Promise<PieceStore> {
   prepareFolder(options.folder)
-  return Promise.resolve(new DiskPieceStore(options))
+  await removeDeadTransfers(options.folder, options.log)
+  return new DiskPieceStore(options)
 }
 
 class DiskPieceStore implements PieceStore, Host {

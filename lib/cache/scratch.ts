@@ -119,7 +119,7 @@ export class Scratch {
   async #makeFolder(): Promise<string> {
     const transfers = join(this.#root, TRANSFERS)
     ensureFolder(transfers)
-    await removeDead(transfers, this.#log)
+    await removeDeadTransfers(this.#root, this.#log)
     for (;;) {
       const folder = join(transfers, randomBytes(8).toString('hex'))
       ensureFolder(folder)
@@ -231,9 +231,17 @@ export function privateRoom(limitBytes: Bytes): Room {
   }
 }
 
-/** Removes the folders of processes that live no more. */
-export async function removeDead(transfers: string, log: Log): Promise<void> {
-  for (const name of await readdir(transfers)) {
+/** Removes what processes that live no more have left of their transfers in the cache folder `root`; never throws. */
+export async function removeDeadTransfers(root: string, log: Log): Promise<void> {
+  const transfers = join(root, TRANSFERS)
+  let names: string[]
+  try {
+    names = await readdir(transfers)
+  } catch (error) {
+    if (!isGone(error)) log.warn('old transfers cannot be removed', { folder: transfers, reason: reasonOf(error) })
+    return
+  }
+  for (const name of names) {
     const folder = join(transfers, name)
     let lock: number | undefined
     try {

@@ -12,6 +12,8 @@ const MOST_KEPT = 1_000
 const LONGEST_KEPT = 65_536
 const LONGEST_SAID = 1_000
 const MOST_URLS = 10_000
+/** More messages than this in a second are not logged. */
+const MOST_SAID = 20
 const LOG_EVERY: Milliseconds = 1_000
 
 /**
@@ -25,6 +27,9 @@ export class ExternalAnswers {
   readonly #secrets = new Set<string>()
   /** By key, TAB and URL: whether it was set present (or missing). */
   readonly #urls = new Map<string, boolean>()
+  /** How much it has had logged in this second. */
+  #said = 0
+  #second = 0
 
   constructor(context: StoreContext) {
     this.#context = context
@@ -95,6 +100,10 @@ export class ExternalAnswers {
   }
 
   #say(level: 'debug' | 'info', text: string): void {
+    const second = Math.floor(performance.now() / 1_000)
+    if (second !== this.#second) this.#said = 0
+    this.#second = second
+    if (++this.#said > MOST_SAID) return
     const shown = Buffer.from(this.redact(text.slice(0, LONGEST_SAID)), 'latin1').toString('utf8')
     this.#log[level](shown, { remote: this.#context.remote.name })
   }

@@ -1,12 +1,6 @@
 import { mayRunCommandsOf } from '../annex/command.js'
-import { displayKey, type Key } from '../annex/key.js'
 import { AnnexfsError } from '../errors.js'
 import type { StoreContext } from './context.js'
-
-/** Content of these is only a name: nothing tells whether what a remote gives is what was stored. */
-const UNVERIFIABLE: ReadonlySet<string> = new Set(['URL', 'WORM'])
-const ALLOW = 'allow-unverified-downloads'
-const UNDERSTOOD = 'ACKTHPPT'
 
 /**
  * The type of external special remote that the user's own git configuration names. What the git-annex branch says does
@@ -47,21 +41,5 @@ export async function requireOwnRepository({ annex, remote }: StoreContext): Pro
   throw new AnnexfsError(
     'FORBIDDEN',
     `${remote.name}: ${commonDir} belongs to another user, so no program that its configuration names is run; mount it as that user`,
-  )
-}
-
-/**
- * git-annex's rule for remotes that are programs: content without a hash is not taken from them.
- * @throws AnnexfsError FORBIDDEN unless the user has allowed it.
- */
-export async function refuseUnverifiable({ annex, remote }: StoreContext, content: Key): Promise<void> {
-  if (!UNVERIFIABLE.has(content.backend)) return
-  const config = await annex.git.config()
-  const names = [`annex.security.${ALLOW}`, `remote.${remote.name}.annex-security-${ALLOW}`]
-  if (names.some((name) => config.get(name) === UNDERSTOOD)) return
-  throw new AnnexfsError(
-    'FORBIDDEN',
-    `${displayKey(content)} has no hash to check it with, so it is not taken from ${remote.name}; ` +
-      `git config ${names[0]} ${UNDERSTOOD} allows it`,
   )
 }

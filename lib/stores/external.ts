@@ -4,7 +4,7 @@ import { AnnexfsError, systemCode, throwIfAborted } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { StoreContext } from './context.js'
 import { bytesOf, ExternalAnswers } from './external-answers.js'
-import { configuredType, refuseUnverifiable } from './external-policy.js'
+import { configuredType } from './external-policy.js'
 import { ExternalPool } from './external-pool.js'
 import { findProgram } from './external-process.js'
 import { ExternalSession } from './external-session.js'
@@ -50,10 +50,7 @@ export async function externalStore(context: StoreContext, options: ExternalOpti
     ...(grace === undefined ? {} : { grace }),
   })
   return {
-    open: async (object, signal) => {
-      await refuseUnverifiable(context, object.content)
-      return (await store.byUrl(object, signal)) ?? whole.open(object, signal)
-    },
+    open: async (object, signal) => (await store.byUrl(object, signal)) ?? whole.open(object, signal),
     close: () => whole.close?.() ?? Promise.resolve(),
   }
 }

@@ -158,7 +158,8 @@ export class WholeTransfer {
     const drop = (): Promise<void> => this.#drop()
     if (this.#file !== undefined) this.#file.giveUp = drop
     const whole = this.#size !== undefined && this.#readOut.covers({ start: 0, end: this.#size })
-    const wait = this.#size === undefined ? PARTIAL_FOR : whole ? Math.min(READ_FOR, idle) : idle
+    const kept = this.#size !== undefined ? idle : this.#file === undefined ? 0 : PARTIAL_FOR
+    const wait = whole ? Math.min(READ_FOR, idle) : kept
     this.#timer = setTimeout(() => {
       drop().catch((error: unknown) => {
         this.#options.log.warn('the file of a transfer cannot be removed', {

@@ -294,22 +294,23 @@ test('no program is run that the user has not configured, or that is no name', a
   assert.deepEqual(await made.notes(), [])
 })
 
-test('content without a hash is not taken from a program, unless the user says so', async (t) => {
-  const made = await given(t)
+test('with ASYNC a transfer that nobody wants leaves the others alone, and the process ends after them', async (t) => {
+  const made = await given(t, 'toyasync')
   const { world } = made
-  await world.write('repo', 'w', 'some content')
-  await world.run('repo', 'git', ['annex', 'add', '--quiet', '--backend=WORM', 'w'])
-  await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'w')
-  const key = parseKey((await world.annex('repo', 'lookupkey', 'w')).trim())
+  const other = randomBytes(MIB)
+  await world.addAnnexed('repo', { g: other })
+  await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'g')
+  await rm(join(world.folder, 'toy', '.log'))
+  const key = parseKey((await world.annex('repo', 'lookupkey', 'g')).trim())
   assert.ok(key)
-  const store = await opened(t, made, '')
-  await assert.rejects(store.open(objectName(key), AbortSignal.timeout(5_000)), {
-    code: 'FORBIDDEN',
-    message: /allow-unverified-downloads/,
-  })
-  await world.git('repo', 'config', 'annex.security.allow-unverified-downloads', 'ACKTHPPT')
-  const allowed = await opened(t, made, '')
-  assert.equal((await readObject(allowed, objectName(key), [0, 4])).toString(), 'some')
+  const store = await opened(t, made, 'slow=0.1', { grace: 100 })
+  const kept = readObject(store, objectName(key), [0, other.length])
+  assert.ok(await within(5_000, async () => (await made.notes()).some((note) => note.startsWith('from'))))
+  const unwanted = readObject(store, objectName(made.key), [0, 1], AbortSignal.timeout(700))
+  await assert.rejects(unwanted, { code: 'TIMED_OUT' })
+  assert.ok((await kept).equals(other))
+  assert.ok(await within(10_000, async () => (await made.living()).length === 0))
+  assert.equal((await made.notes()).filter((note) => note === 'start').length, 1)
 })
 
 test('the program does not outlive a mount that is killed, even when it hangs', async (t) => {

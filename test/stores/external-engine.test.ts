@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { openEngine, type Engine } from '../../lib/engine/engine.js'
+import { silentLog } from '../../lib/log/log.js'
+import { temporaryFolder } from '../support/temp.js'
+import { toyWorld, type RemoteWorld } from '../support/external/toy.js'
+
+const MIB = 1024 * 1024
+const LIMIT = { timeout: 120_000 }
+const content = randomBytes(3 * MIB + 77)
+
+async function engineOf(t: TestContext, repository: string, cacheLimit = 256 * MIB): Promise<Engine> {
+  const engine = await openEngine([repository], {
+    cacheFolder: join(await temporaryFolder(t), 'cache'),
+    cacheLimit,
+    minFree: MIB,
+    readahead: 4 * MIB,
+    verify: 'normal',
+    allowAddresses: [],
+    swarm: {
+      peers: [],
+      port: 0,
+      uploadLimit: undefined,
+      downloadLimit: undefined,
+      maxConnections: 10,
+      dht: false,
+      lsd: false,
+      pex: false,
+      trackers: false,
+      webSeeds: false,
+      seed: false,
+    },
+    ref: undefined,
+    learnSizes: false,
+    log: silentLog,
+    forbid: () => false,
+  })
+  t.after(() => engine.volume.close())
+  return engine
+}
+
+/** Reads at an offset, or all of it. */
+async function readFrom({ volume }: Engine, at?: number): Promise<Buffer> {
+  const signal = AbortSignal.timeout(60_000)
+  const node = await volume.lookup('/f', signal)
+  assert.ok(node)
+  const file = await volume.open(node, '/f', signal)
+  try {
+    const parts: Buffer[] = []
+    const own = Buffer.alloc(128 * 1024)
+    const end = at === undefined ? file.size : at + 1000
+    for (let offset = at ?? 0; offset < end;) {
+      const result = await file.read(offset, Math.min(own.length, end - offset), own, AbortSignal.timeout(30_000))
+      const bytes = typeof result === 'number' ? Buffer.from(own.subarray(0, result)) : Buffer.from(result)
+      assert.ok(bytes.length > 0)
+      parts.push(bytes)
+      offset += bytes.length
+    }
+    return Buffer.concat(parts)
+  } finally {
+    file.close()
+  }
+}
+
+async function retrievals(made: RemoteWorld): Promise<number> {
+  return (await made.notes()).filter((note) => note.startsWith('retrieve')).length
+}
+
+const KINDS: readonly (readonly [name: string, settings: readonly string[], mostRetrievals: number])[] = [
+  ['whole keys', ['encryption=none'], 1],
+  ['in the order that it is written', ['encryption=none', 'mode=ordered,slow=0.01'], 1],
+  ['chunks', ['encryption=none', 'chunk=1MiB'], 4],
+  ['encrypted chunks', ['encryption=shared', 'chunk=1MiB'], 4],
+]
+
+for (const [name, settings, most] of KINDS) {
+  test(`a file that only an external remote has is read through the engine: ${name}`, LIMIT, async (t) => {
+    const made = await toyWorld(t, content)
+    const { world } = made
+    const where = ['type=external', 'externaltype=toy', `directory=${join(world.folder, 'toy')}`]
+    await world.annex('repo', 'initremote', 'toy', ...where, ...settings)
+    await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
+    await world.annex('repo', 'drop', '--quiet', '--force', 'f')
+    await rm(join(world.folder, 'toy', '.log'))
+    const engine = await engineOf(t, join(world.folder, 'repo'))
+    assert.ok((await readFrom(engine, 2 * MIB + 5)).equals(content.subarray(2 * MIB + 5, 2 * MIB + 1005)))
+    assert.ok((await readFrom(engine)).equals(content))
+    assert.ok((await retrievals(made)) <= most, `${await retrievals(made)} transfers`)
+    await engine.volume.close()
+    assert.deepEqual(await made.living(), [])
+  })
+}
+
+test('a file of more than half the cache is read from one transfer, within the bound', LIMIT, async (t) => {
+  const made = await toyWorld(t, content)
+  const { world } = made
+  const where = ['type=external', 'externaltype=toy', `directory=${join(world.folder, 'toy')}`]
+  await world.annex('repo', 'initremote', 'toy', ...where, 'encryption=none')
+  await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
+  await world.annex('repo', 'drop', '--quiet', '--force', 'f')
+  await rm(join(world.folder, 'toy', '.log'))
+  const limit = 4 * MIB
+  const engine = await engineOf(t, join(world.folder, 'repo'), limit)
+  let highest = 0
+  const watching = setInterval(() => {
+    engine.store.usage().then(
+      ({ usedBytes }) => (highest = Math.max(highest, usedBytes)),
+      () => undefined,
+    )
+  }, 10)
+  t.after(() => clearInterval(watching))
+  assert.ok((await readFrom(engine)).equals(content))
+  assert.equal(await retrievals(made), 1)
+  assert.ok(highest > 0 && highest <= limit + 64 * 1024, `${highest} bytes of ${limit}`)
+})
+
+test('content without a hash is not taken from a program, unless the user says so', LIMIT, async (t) => {
+  const made = await toyWorld(t, content)
+  const { world } = made
+  const where = ['type=external', 'externaltype=toy', `directory=${join(world.folder, 'toy')}`]
+  await world.annex('repo', 'initremote', 'toy', ...where, 'encryption=none')
+  await world.git('repo', 'rm', '-q', 'f')
+  await world.write('repo', 'f', content)
+  await world.annex('repo', 'add', '--quiet', '--backend=WORM', 'f')
+  await world.git('repo', 'commit', '-q', '-m', 'WORM')
+  await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
+  await world.annex('repo', 'drop', '--quiet', '--force', 'f')
+  const refused = await engineOf(t, join(world.folder, 'repo'))
+  await assert.rejects(readFrom(refused), /allow-unverified-downloads/)
+  await world.git('repo', 'config', 'annex.security.allow-unverified-downloads', 'ACKTHPPT')
+  const allowed = await engineOf(t, join(world.folder, 'repo'))
+  assert.ok((await readFrom(allowed)).equals(content))
+})
