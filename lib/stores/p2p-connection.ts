@@ -56,7 +56,7 @@ export class P2pConnection {
       channel.write(`VERSION ${VERSION}\n`)
       const answer = await channel.line(LONGEST_LINE)
       // One that does not know the request speaks version 0.
-      const version = /^ERROR /.test(answer) ? 0 : Number(/^VERSION (\d)$/.exec(answer)?.[1])
+      const version = answer.startsWith('ERROR ') ? 0 : Number(/^VERSION (\d)$/.exec(answer)?.[1])
       if (!(version >= 0 && version <= VERSION)) throw strange(channel.host, answer)
       return new P2pConnection(channel, found, version)
     } catch (error) {

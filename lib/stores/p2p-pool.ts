@@ -19,7 +19,8 @@ const BACK_OFF: readonly [Milliseconds, Milliseconds] = [250, 5_000]
 /** Before anything was measured. */
 const FIRST_REOPENING: Milliseconds = 200
 const FIRST_RATE = 4_096
-/** Shorter reads say nothing about the rate of the line. */
+/** So much may lie ready on this side after a pause (the window of ssh), and says nothing about the rate of the line. */
+const READY: Bytes = 2 * 1024 * 1024
 const LEAST_MEASURED: Bytes = 256 * 1024
 const CHUNK: Bytes = 256 * 1024
 
@@ -107,6 +108,7 @@ export class P2pPool {
     )
     const { connection } = entry
     let { bytes } = result
+    let taken = 0
     const { sending } = result
     try {
       for (;;) {
@@ -115,8 +117,9 @@ export class P2pPool {
         if (bytes.length > 0) yield bytes
         if (sending.at >= range.end) return
         const since = performance.now()
+        taken += bytes.length
         bytes = await connection.take(sending, Math.min(CHUNK, range.end - sending.at), signal)
-        this.#measureRate(bytes.length, performance.now() - since)
+        if (taken > READY) this.#measureRate(bytes.length, performance.now() - since)
       }
     } catch (error) {
       if (isAnnexfsError(error, 'TIMED_OUT') && !signal.aborted) await this.#options.silent()
@@ -280,7 +283,7 @@ export class P2pPool {
   }
 
   #changed(): void {
-    for (const wake of [...this.#waiting]) wake()
+    for (const wake of this.#waiting) wake()
   }
 
   #change(signal: AbortSignal, time: Milliseconds | undefined): Promise<void> {

@@ -18,7 +18,8 @@ const PARTIAL = 23
  * An rsync special remote behind an rsync daemon (`rsync://host/module/…`, `host::module/…`): whole objects by the
  * user's rsync, which goes on where an earlier try ended and compares what there was with the host's.
  *
- * Known limits. The protocol gives no ranges. Names that are not UTF-8 cannot be asked for. What is sent is not
+ * Known limits. The protocol gives no ranges. Names that are not UTF-8 cannot be asked for, nor, with some
+ * versions of rsync, such with both backslashes and wildcards. What is sent is not
  * encrypted; a password is taken from RSYNC_PASSWORD, or from `--password-file` in `annex-rsync-options`.
  * @throws AnnexfsError INVALID for an address that is refused, FORBIDDEN for one that only the git-annex branch names.
  */

@@ -35,9 +35,9 @@ export async function runRsync(args: readonly string[], { what, signal, watch }:
     LC_ALL: 'C.UTF-8',
   }
   const child = spawn('rsync', args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
-  let stop: unknown
+  let stop: Error | undefined
   const end = (error: unknown): void => {
-    stop ??= error
+    stop ??= error instanceof Error ? error : new AnnexfsError('SYSTEM', reasonOf(error))
     killGroup(child)
   }
   const onAbort = (): void => end(abortError(signal))

@@ -2,7 +2,7 @@ import { AnnexfsError, isAnnexfsError, throwIfAborted } from '../errors.js'
 import { printable } from '../log/log.js'
 import { checkInside } from '../sources/range.js'
 import type { Demand } from '../sources/source.js'
-import type { ByteRange, Bytes } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import { unlessAborted } from './ssh-channel.js'
 import type { HostFile, HostFiles } from './ssh-files.js'
 import { noSubsystem, SshEnded } from './ssh-failure.js'
@@ -28,8 +28,11 @@ const WINDOW = 64
 /** Reads of one file at once; they share the one connection. */
 const PARALLEL = 4
 const LONGEST: Bytes = 16 * 1024 * 1024
-/** Files that are open at the host at once: servers allow a hundred and more. */
-const MOST_OPEN = 64
+/** Files that are open at the host at once: OpenSSH has room for 1,000. */
+const MOST_OPEN = 200
+
+/** After a failure to connect, tries fail at once for so long; doubled each time. */
+const BACK_OFF: readonly [Milliseconds, Milliseconds] = [250, 5_000]
 
 const TYPE = 0o170000
 const REGULAR = 0o100000
@@ -40,6 +43,7 @@ export class SftpFiles implements HostFiles {
   #session: Promise<SftpSession> | undefined
   #receivedBefore: Bytes = 0
   #current: SftpSession | undefined
+  #failure: { readonly error: unknown; readonly until: Milliseconds; readonly wait: Milliseconds } | undefined
   #open = 0
   #closed = false
 
@@ -186,12 +190,24 @@ export class SftpFiles implements HostFiles {
 
   async #connect(): Promise<SftpSession> {
     try {
+      if (this.#failure !== undefined && performance.now() < this.#failure.until) throw this.#failure.error
+      return await this.#connectNow()
+    } catch (error) {
+      this.#session = undefined
+      throw error
+    }
+  }
+
+  async #connectNow(): Promise<SftpSession> {
+    try {
       const session = await SftpSession.open(await this.#host.run({ subsystem: 'sftp' }, 'sftp'))
       this.#current = session
+      this.#failure = undefined
       if (this.#closed) await session.close()
       return session
     } catch (error) {
-      this.#session = undefined
+      const wait = Math.min(BACK_OFF[1], (this.#failure?.wait ?? BACK_OFF[0] / 2) * 2)
+      this.#failure = { error, until: performance.now() + wait, wait }
       if (isAnnexfsError(error, 'TIMED_OUT')) await this.#host.reconnect()
       // Over a shared connection, ssh does not say that it was the subsystem that was refused.
       const unsaid = error instanceof SshEnded && error.unconnected && error.end.complaint.trim() === ''

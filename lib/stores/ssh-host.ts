@@ -29,7 +29,7 @@ const ENDING: Milliseconds = 3_000
 /**
  * One host, reached by the user's own ssh. Several channels share one connection to it (a ControlMaster of our own,
  * unless `annex.sshcaching` is false). The master is a process of ssh in the background: `close` ends it, and if we are
- * killed it ends by itself a minute after the last channel.
+ * killed it ends by itself seconds after the last channel.
  */
 export class SshHost {
   readonly settings: SshSettings

@@ -1,8 +1,11 @@
 import { AnnexfsError, isAnnexfsError } from '../errors.js'
 import { checkInside } from '../sources/range.js'
-import type { Bytes } from '../space/space.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
 import type { HostFile, HostFiles } from './ssh-files.js'
 import type { StoredObject } from './store.js'
+
+/** A file that nobody reads is closed after so long: hosts have only so many to open, and opening costs one round trip. */
+const IDLE: Milliseconds = 10_000
 
 /**
  * The first of `paths` at a host that is a regular file, as an object; undefined when there is none.
@@ -31,6 +34,17 @@ function objectOf(files: HostFiles, path: Buffer, first: HostFile): StoredObject
   const { size } = first
   let file: HostFile | undefined = first
   let closed = false
+  let reading = 0
+  let timer: NodeJS.Timeout | undefined
+  const rest = (): void => {
+    clearTimeout(timer)
+    if (reading > 0 || closed) return
+    timer = setTimeout(() => {
+      file?.close()
+      file = undefined
+    }, IDLE).unref()
+  }
+  rest()
   const current = async (signal: AbortSignal): Promise<HostFile> => {
     if (file !== undefined) return file
     if (closed) throw new AnnexfsError('UNAVAILABLE', 'the object was closed')
@@ -49,16 +63,22 @@ function objectOf(files: HostFiles, path: Buffer, first: HostFile): StoredObject
   const read: StoredObject['read'] = async function* (range, demand) {
     checkInside(range, size, 'the object')
     if (range.start === range.end) return
-    const used = await current(demand.signal)
+    reading++
+    clearTimeout(timer)
+    let used: HostFile | undefined
     try {
+      used = await current(demand.signal)
       yield* used.read(range, demand)
     } catch (error) {
       // Its session has ended, or it is another file by now: the next read opens it anew.
-      if (!demand.signal.aborted && isAnnexfsError(error) && file === used) {
+      if (!demand.signal.aborted && isAnnexfsError(error) && used !== undefined && file === used) {
         file = undefined
         used.close()
       }
       throw error
+    } finally {
+      reading--
+      rest()
     }
   }
   return {
@@ -73,6 +93,7 @@ function objectOf(files: HostFiles, path: Buffer, first: HostFile): StoredObject
     },
     close: () => {
       closed = true
+      clearTimeout(timer)
       file?.close()
       file = undefined
     },

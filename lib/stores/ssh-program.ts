@@ -20,8 +20,23 @@ export interface SshSettings {
   readonly transport: readonly string[]
 }
 
-/** Where connections of one program run share a master, and how long that outlives the last of them, in seconds. */
-const PERSIST = 60
+/** How long a shared connection outlives the last that used it, when nobody is left to end it, in seconds. */
+const PERSIST = 10
+
+/** No question, terminal, nor anything of the user's forwarded; a line that is dead is found out within 15 s. */
+const QUIET: readonly string[] = [
+  '-o',
+  'BatchMode=yes',
+  '-T',
+  '-x',
+  '-a',
+  '-o',
+  'ClearAllForwardings=yes',
+  '-o',
+  'ServerAliveInterval=5',
+  '-o',
+  'ServerAliveCountMax=3',
+]
 
 /** Of our own environment: secrets that are for other programs. */
 const SECRETS = /^(?:AWS_.*|WEBDAV_.*|RSYNC_PASSWORD|GLACIER_.*|ANNEXFS_.*)$/
@@ -158,9 +173,7 @@ export function sshInvocation(
   return withProgram(settings, [
     ...settings.options,
     ...settings.transport.slice(1),
-    ...['-o', 'BatchMode=yes', '-T', '-x', '-a', '-o', 'ClearAllForwardings=yes'],
-    // A line that is dead, after sleep or a change of network, is found out within 15 s.
-    ...['-o', 'ServerAliveInterval=5', '-o', 'ServerAliveCountMax=3'],
+    ...QUIET,
     ...(socket === undefined ? [] : sharing(socket)),
     ...port,
     ...subsystem,

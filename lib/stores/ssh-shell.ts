@@ -27,7 +27,7 @@ export class ShellFiles implements HostFiles {
   #receivedBefore: Bytes = 0
   /** The end of the queue for the shell. */
   #last: Promise<void> = Promise.resolve()
-  #closed = false
+  readonly #closing = new AbortController()
 
   constructor(host: SshHost) {
     this.#host = host
@@ -55,7 +55,7 @@ export class ShellFiles implements HostFiles {
   }
 
   async close(): Promise<void> {
-    this.#closed = true
+    this.#closing.abort(this.#closedError())
     await this.#shell?.close()
   }
 
@@ -81,8 +81,8 @@ export class ShellFiles implements HostFiles {
     throwIfAborted(signal)
     if (range.start === range.end) return
     let release: () => void = () => undefined
-    const turn = this.#turn().then((free) => (release = free))
-    await unlessAborted(turn, signal, (free) => free())
+    const turn = this.#turn().then((free) => void (release = free))
+    await unlessAborted(turn, AbortSignal.any([signal, this.#closing.signal]), () => release())
     const state = { left: 0, failed: true }
     let shell: SshChannel | undefined
     try {
@@ -165,7 +165,7 @@ export class ShellFiles implements HostFiles {
   }
 
   async #live(): Promise<SshChannel> {
-    if (this.#closed) throw new AnnexfsError('UNAVAILABLE', `the connection to ${this.#host.name} was closed`)
+    if (this.#closing.signal.aborted) throw this.#closedError()
     if (this.#shell !== undefined && !this.#shell.over) return this.#shell
     this.#receivedBefore += this.#shell?.received ?? 0
     this.#shell = undefined
@@ -190,6 +190,10 @@ export class ShellFiles implements HostFiles {
       this.#shell = undefined
     }
     await shell.close()
+  }
+
+  #closedError(): AnnexfsError {
+    return new AnnexfsError('UNAVAILABLE', `the connection to ${this.#host.name} was closed`)
   }
 
   #failed(path: Buffer, why: string): AnnexfsError {

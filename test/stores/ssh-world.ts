@@ -87,6 +87,8 @@ export async function bytesOf(
   return Buffer.concat(parts)
 }
 
+const saved = new WeakMap<object, Set<string>>()
+
 /** Sets variables of the environment until the test ends. */
 export function environment(t: Pick<TestContext, 'after'>, values: Readonly<Record<string, string | undefined>>): void {
   for (const [name, value] of Object.entries(values)) {
@@ -96,7 +98,10 @@ export function environment(t: Pick<TestContext, 'after'>, values: Readonly<Reco
       else process.env[name] = text
     }
     set(value)
-    t.after(() => set(before))
+    const known = saved.get(t) ?? new Set()
+    // Only what was there before the test comes back.
+    if (!known.has(name)) t.after(() => set(before))
+    saved.set(t, known.add(name))
   }
 }
 

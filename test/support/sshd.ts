@@ -113,7 +113,7 @@ export async function startSshd(t: Pick<TestContext, 'after'>, options: SshdOpti
   }
 }
 
-/** Alive processes with `text` in their command line or environment. */
+/** Alive processes with `text` in their command line, or in what a server here gave them. */
 export async function processesOf(text: string): Promise<readonly number[]> {
   const found: number[] = []
   for (const name of await readdir('/proc')) {
@@ -121,7 +121,7 @@ export async function processesOf(text: string): Promise<readonly number[]> {
     // Gone meanwhile, or somebody else's.
     const read = (file: string): Promise<string> => readFile(`/proc/${name}/${file}`, 'latin1').catch(() => '')
     const [title, environment] = await Promise.all([read('cmdline'), read('environ')])
-    if (title.includes(text) || environment.includes(text)) found.push(Number(name))
+    if (title.includes(text) || environment.includes(`ANNEXFS_TEST_SERVER=${text}`)) found.push(Number(name))
   }
   return found
 }
