@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { AnnexfsError } from '../errors.js'
 import type { Credentials } from '../stores/context.js'
 import type { Cipher } from './cipher.js'
@@ -17,13 +18,23 @@ export async function decryptCreds(options: {
 }): Promise<Credentials> {
   const { text, cipher, signal } = options
   if (text.length > LONGEST) throw new AnnexfsError('INVALID', 'the embedded credentials are too long')
-  const stored = Buffer.from(text, 'base64')
+  const stored = storedBytes(Buffer.from(text, 'base64'))
   const clear = cipher === undefined || isTwoLines(stored) ? stored : await decrypted(stored, cipher, signal)
   const [user, password] = clear.toString('utf8').split('\n')
   if (user === undefined || password === undefined) {
     throw new AnnexfsError('INVALID', 'the embedded credentials are not a user and a password')
   }
   return { user, password }
+}
+
+/**
+ * git-annex in a UTF-8 locale writes each byte of an encrypted message as a character, in UTF-8; elsewhere as it is. A
+ * message that is not so written is never UTF-8: what follows its first byte does not continue it.
+ */
+function storedBytes(bytes: Buffer): Buffer {
+  if ((bytes[0] ?? 0) < 0x80 || !isUtf8(bytes)) return bytes
+  const text = bytes.toString('utf8')
+  return /^[\u0000-\u00ff]*$/.test(text) ? Buffer.from(text, 'latin1') : bytes
 }
 
 /** An OpenPGP message starts with a byte beyond ASCII. */

@@ -1,8 +1,7 @@
-import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
 import type { AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
+import type { Scratch } from '../cache/scratch.js'
 import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
@@ -20,8 +19,10 @@ export type { Cipher, DecryptOptions } from './cipher.js'
 export interface CipherOptions {
   /** The remote's settings in remote.log: `encryption`, `cipher`, `mac`. */
   readonly config: ReadonlyMap<string, string>
-  /** A private folder for large plaintexts (unlinked files) and as gpg's home where the user's keys have no part. */
+  /** A private folder for large plaintexts (unlinked files); used where there is no `scratch`. */
   readonly folder: string
+  /** Room for them under the cache's bound. */
+  readonly scratch?: Scratch
   readonly log: Log
   readonly gpg?: GpgSettings
 }
@@ -49,7 +50,7 @@ export async function openCipher(options: CipherOptions): Promise<Cipher | undef
   const gpg = options.gpg ?? DEFAULT_GPG
   const inTheClear = scheme.encryption === 'shared' || scheme.encryption === 'sharedpubkey'
   const cipher = inTheClear ? scheme.cipher : await decryptedSecret(scheme.cipher, gpg, options.log)
-  return new GpgCipher(scheme, secretOf(scheme.encryption, cipher), gpg, options.folder)
+  return new GpgCipher(scheme, secretOf(scheme.encryption, cipher), gpg, options)
 }
 
 /** What {@link openCipher} gives, opened at the first call and then kept; a failure is given again for five seconds. */
@@ -57,15 +58,16 @@ export function remoteCipher(options: {
   readonly remote: AnnexRemote
   readonly annex: AnnexRepository
   readonly folder: string
+  readonly scratch?: Scratch
   readonly log: Log
 }): () => Promise<Cipher | undefined> {
-  const { remote, annex, folder, log } = options
+  const { remote, annex, log } = options
   let opened: Promise<Cipher | undefined> | undefined
   let failedAt = 0
   const open = async (): Promise<Cipher | undefined> => {
     try {
       if (encryptionScheme(remote.config) === undefined) return undefined
-      return await openCipher({ config: remote.config, folder, log, gpg: await gpgSettings(annex, remote, log) })
+      return await openCipher({ ...options, config: remote.config, gpg: await gpgSettings(annex, remote, log) })
     } catch (error) {
       failedAt = performance.now()
       const code = isAnnexfsError(error) ? error.code : 'SYSTEM'
@@ -127,15 +129,15 @@ class GpgCipher implements Cipher {
   readonly #scheme: Scheme
   readonly #secret: Secret
   readonly #gpg: GpgSettings
-  readonly #folder: string
+  readonly #room: Pick<CipherOptions, 'folder' | 'scratch'>
   /** Of this remote alone: one that hangs does not keep others from decrypting. */
   readonly #slots = new Slots(Math.min(4, Math.max(2, availableParallelism())))
 
-  constructor(scheme: Scheme, secret: Secret, gpg: GpgSettings, folder: string) {
+  constructor(scheme: Scheme, secret: Secret, gpg: GpgSettings, room: Pick<CipherOptions, 'folder' | 'scratch'>) {
     this.#scheme = scheme
     this.#secret = secret
     this.#gpg = gpg
-    this.#folder = folder
+    this.#room = room
   }
 
   nameOf: Cipher['nameOf'] = (key) => {
@@ -160,8 +162,8 @@ class GpgCipher implements Cipher {
     const most = options.size ?? options.most
     const input = await checkedMessage(source, passphrase === undefined ? 'public-key' : 'passphrase')
     try {
-      const args = passphrase === undefined ? userArguments(this.#gpg, most) : await this.#privateArguments(most)
-      const sink = await plaintextSink({ ...options, folder: this.#folder })
+      const args = passphrase === undefined ? userArguments(this.#gpg, most) : privateArguments(most)
+      const sink = await plaintextSink({ ...this.#room, ...options })
       try {
         await runGpg({
           program: this.#gpg.program,
@@ -181,23 +183,10 @@ class GpgCipher implements Cipher {
       input.return().catch(() => undefined)
     }
   }
+}
 
-  /** A passphrase needs neither the user's keys nor settings nor agent: a hostile object must not come near them. */
-  async #privateArguments(most: number): Promise<string[]> {
-    const home = join(this.#folder, 'gpg')
-    await mkdir(home, { recursive: true, mode: 0o700 })
-    return [
-      '--homedir',
-      home,
-      '--no-options',
-      '--no-keyring',
-      '--no-autostart',
-      ...ALWAYS,
-      '--pinentry-mode',
-      'loopback',
-      '--no-symkey-cache',
-      '--max-output',
-      String(most + 1),
-    ]
-  }
+/** A passphrase needs neither the user's keys nor settings nor agent: a hostile object must not come near them. */
+function privateArguments(most: number): string[] {
+  const own = ['--homedir', '/dev/null', '--no-options', '--no-keyring', '--no-autostart', '--no-symkey-cache']
+  return [...own, ...ALWAYS, '--pinentry-mode', 'loopback', '--max-output', String(most + 1)]
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, statfs, unlink, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Scratch } from '../cache/scratch.js'
 import { AnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
 import { checkInside } from '../sources/range.js'
 import type { ByteRange, Bytes } from '../space/space.js'
@@ -35,6 +36,8 @@ export interface SinkOptions {
   readonly most: Bytes
   /** A private folder for a file that never has a name there for longer than an instant. */
   readonly folder: string
+  /** Room under the cache's bound; without it the disk's free space is the bound. */
+  readonly scratch?: Scratch
 }
 
 /** @throws AnnexfsError SYSTEM when there is no room for it or no file can be made. */
@@ -86,9 +89,9 @@ function memoryPlaintext(bytes: Buffer): Plaintext {
   }
 }
 
-async function fileSink({ size, most, folder }: SinkOptions): Promise<Sink> {
+async function fileSink({ size, most, folder, scratch }: SinkOptions): Promise<Sink> {
   const longest = size ?? most
-  const file = await privateFile(folder, longest)
+  const file = scratch === undefined ? await privateFile(folder, longest) : await fileInCache(scratch, longest)
   let length = 0
   return {
     write: async (chunk) => {
@@ -110,13 +113,13 @@ async function fileSink({ size, most, folder }: SinkOptions): Promise<Sink> {
   }
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array, at: Bytes): Promise<void> {
+async function writeAll(file: OpenFile, bytes: Uint8Array, at: Bytes): Promise<void> {
   for (let done = 0; done < bytes.byteLength;) {
     done += (await file.write(bytes, done, bytes.byteLength - done, at + done)).bytesWritten
   }
 }
 
-function filePlaintext(file: FileHandle, size: Bytes): Plaintext {
+function filePlaintext(file: OpenFile, size: Bytes): Plaintext {
   return {
     size,
     memory: 0,
@@ -131,7 +134,7 @@ function filePlaintext(file: FileHandle, size: Bytes): Plaintext {
   }
 }
 
-async function readBlock(file: FileHandle, at: Bytes, length: Bytes): Promise<Uint8Array> {
+async function readBlock(file: OpenFile, at: Bytes, length: Bytes): Promise<Uint8Array> {
   const bytes = Buffer.allocUnsafeSlow(length)
   for (let done = 0; done < length;) {
     const { bytesRead } = await file.read(bytes, done, length - done, at + done)
@@ -141,7 +144,44 @@ async function readBlock(file: FileHandle, at: Bytes, length: Bytes): Promise<Ui
   return bytes
 }
 
-/** A new file of ours alone that has no name any more: it is gone with the process, however that ends. */
+/** The part of an open file that is used here. */
+type OpenFile = Pick<FileHandle, 'read' | 'write' | 'close'>
+
+/** A file that has no name any more: it is gone with the process, however that ends. */
+async function unlinkedFile(path: string): Promise<FileHandle> {
+  const file = await open(path, 'wx+', 0o600)
+  await unlink(path)
+  return file
+}
+
+/** Its bytes stay reserved while it is open: nobody who counts the files of the cache can see it. */
+async function fileInCache(scratch: Scratch, size: Bytes): Promise<OpenFile> {
+  const room = await scratch.take(size)
+  if (room === undefined) {
+    throw new AnnexfsError(
+      'SYSTEM',
+      `decrypting needs ${size} bytes at once, which do not fit into the cache (at most ${scratch.most}): make it larger`,
+    )
+  }
+  try {
+    const file = await unlinkedFile(room.path)
+    return {
+      read: file.read.bind(file),
+      write: file.write.bind(file),
+      close: async () => {
+        try {
+          await file.close()
+        } finally {
+          await room.remove()
+        }
+      },
+    }
+  } catch (error) {
+    await room.remove()
+    throw new AnnexfsError('SYSTEM', `cannot make a file in the cache: ${reasonOf(error)}`, { cause: error })
+  }
+}
+
 async function privateFile(folder: string, size: Bytes): Promise<FileHandle> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -150,9 +190,7 @@ async function privateFile(folder: string, size: Bytes): Promise<FileHandle> {
       throw new AnnexfsError('SYSTEM', `decrypting needs ${size} bytes in ${folder}, where there are not as many free`)
     }
     const path = join(folder, `plain-${randomUUID()}`)
-    const file = await open(path, 'wx+', 0o600)
-    await unlink(path)
-    return file
+    return await unlinkedFile(path)
   } catch (error) {
     if (error instanceof AnnexfsError) throw error
     throw new AnnexfsError('SYSTEM', `cannot make a file in ${folder}: ${reasonOf(error)}`, { cause: error })

@@ -120,7 +120,7 @@ export class Stores {
     const annex = this.#annex
     const { scratch, log, forbid } = this.#options
     const folder = join(room, `remote-${this.#serial++}`)
-    const cipher = remoteCipher({ remote, annex, folder, log })
+    const cipher = remoteCipher({ remote, annex, folder, scratch, log })
     const credentials = (): Promise<Credentials | undefined> =>
       remoteCredentials(remote, { commonDir: annex.git.commonDir, cipher })
     const context: StoreContext = { remote, annex, client: network.client, credentials, folder, scratch, log, forbid }

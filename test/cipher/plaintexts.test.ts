@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readdir } from 'node:fs/promises'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AnnexfsError } from '../../lib/errors.js'
@@ -6,6 +7,8 @@ import { plaintextSink, type Plaintext } from '../../lib/cipher/plaintext.js'
 import { Plaintexts, type FlightDemand } from '../../lib/cipher/plaintexts.js'
 import { Slots } from '../../lib/cipher/slots.js'
 import type { Demand } from '../../lib/sources/source.js'
+import { privateRoom, Scratch, type Room } from '../../lib/cache/scratch.js'
+import { silentLog } from '../../lib/log/log.js'
 import { temporaryFolder } from '../support/temp.js'
 
 const never = new AbortController().signal
@@ -153,4 +156,40 @@ test('slots are few, given back, and go to who is waited for first', { timeout: 
   first()
   await Promise.all(waiting)
   assert.deepEqual(order, ['read', 'fill', 'readahead'])
+})
+
+test('a large plaintext takes its room from the cache, and gives it back', { timeout: 20_000 }, async (t) => {
+  const folder = await temporaryFolder(t)
+  const size = 20 * 1024 * 1024
+  const inner = privateRoom(2 * size)
+  let reserved = 0
+  const room: Room = {
+    ...inner,
+    reserve: async (bytes) => {
+      const got = await inner.reserve(bytes)
+      if (got) reserved += bytes
+      return got
+    },
+    unused: (bytes) => {
+      reserved -= bytes
+      inner.unused(bytes)
+    },
+  }
+  const scratch = new Scratch(folder, room, silentLog)
+  t.after(() => scratch.close())
+  const sink = await plaintextSink({ size, most: size, folder, scratch })
+  await sink.write(Buffer.alloc(size, 5))
+  const plaintext = sink.finish()
+  assert.equal(reserved, size)
+  assert.deepEqual(await readdir(await scratch.folder()), ['lock'], 'its file has no name')
+  await assert.rejects(plaintextSink({ size: 4 * size, most: 4 * size, folder, scratch }), {
+    code: 'SYSTEM',
+    message: /make it larger/,
+  })
+  assert.equal(await taken(plaintext.read({ start: 3, end: size }, never)), size - 3)
+  await plaintext.close()
+  assert.equal(reserved, 0)
+  const other = await plaintextSink({ size, most: size, folder, scratch })
+  await other.discard()
+  assert.equal(reserved, 0)
 })
