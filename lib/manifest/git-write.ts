@@ -3,7 +3,7 @@ import { AnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
 import { printable } from '../log/log.js'
 
 /** What of our environment would point git at another repository than the one that is meant. */
-const NOT_INHERITED = /^GIT_(?!CONFIG_(?:GLOBAL|NOSYSTEM|SYSTEM)$|AUTHOR_|COMMITTER_|SSH|EXEC_PATH$|TRACE)/
+const NOT_INHERITED = /^GIT_(?!CONFIG_|AUTHOR_|COMMITTER_|SSH|EXEC_PATH$|TRACE)/
 /** Answers are object ids. */
 const LONGEST_ANSWER = 64 * 1024
 
