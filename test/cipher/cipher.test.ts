@@ -393,11 +393,7 @@ test('memory stays bounded for a large object, and it is decrypted once', { time
   const before = process.memoryUsage().rss
   const plaintext = await cipher.decrypt(stream(message), { size, most: size, urgency: () => 'read', signal: soon() })
   assert.equal(plaintext.memory, 0)
-  assert.deepEqual(
-    (await readdir(folder)).filter((name) => name.startsWith('plain')),
-    [],
-    'its file has no name',
-  )
+  assert.deepEqual(await readdir(join(folder, 'made', 'later')), [], 'its file has no name')
   for (let at = 0; at < size; at += 10 * 1024 * 1024) {
     for await (const part of plaintext.read({ start: at, end: at + 131_072 }, soon())) {
       assert.ok(content.subarray(at, at + part.byteLength).equals(part))
