@@ -1,14 +1,13 @@
 import { closeSync, fchmodSync, fstatSync, read } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import { keyHash } from '../annex/key.js'
 import { openFile } from '../cache/folder.js'
 import type { Scratch, ScratchFile } from '../cache/scratch.js'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
 import type { Log } from '../log/log.js'
-import type { ByteRange, Bytes, Milliseconds, SpaceId } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import { checkInside } from '../sources/range.js'
-import { checkWhole } from '../verify/whole.js'
+import { checkFile } from './whole-check.js'
 import { RangeSet } from './whole-ranges.js'
 import type { Slots } from './whole-slots.js'
 import type { ObjectName, WholeStore } from './store.js'
@@ -374,23 +373,10 @@ export class WholeTransfer {
     if (!(await file.hold(size)) || !(await file.grown(blocks * 512))) {
       throw new AnnexfsError('UNAVAILABLE', `${what} only comes whole, and the cache has no room for its ${size} bytes`)
     }
-    if (!this.#options.checked && !this.#options.store.ordered) await this.#check(file, size, signal)
+    // All of it is here before any byte is given: then its hash is looked at first, where it has one.
+    if (!this.#options.checked && !this.#options.store.ordered) await checkFile(object, file.path, size, what, signal)
     this.#size = size
     this.#wake()
-  }
-
-  /** All of it is here before any byte is given: then its hash is looked at first, where it has one. */
-  async #check(file: ScratchFile, size: Bytes, signal: AbortSignal): Promise<void> {
-    const { object, what } = this.#options
-    const { key, content } = object
-    const hash = keyHash(key)
-    if (hash === undefined || key.raw !== content.raw || key.chunkNumber !== undefined || object.suffix !== undefined) {
-      return
-    }
-    const space = { id: `key:${hash.digest}` as SpaceId, length: size, pieceLength: Math.max(1, size) }
-    const slice = { space, offset: 0, length: size }
-    const outcome = await checkWhole({ read: { path: file.path }, slice, ...hash, signal })
-    if (outcome !== 'match') throw new AnnexfsError('CORRUPT', `${what}: what came has another hash (${outcome})`)
   }
 
   #otherSize(size: Bytes): AnnexfsError {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { openEngine, type Engine } from '../../lib/engine/engine.js'
 import { silentLog } from '../../lib/log/log.js'
+import { gpgHome } from '../support/gpg.js'
 import { temporaryFolder } from '../support/temp.js'
 import { toyWorld, type RemoteWorld } from '../support/external/toy.js'
 
@@ -133,4 +134,26 @@ test('content without a hash is not taken from a program, unless the user says s
   await world.git('repo', 'config', 'annex.security.allow-unverified-downloads', 'ACKTHPPT')
   const allowed = await engineOf(t, join(world.folder, 'repo'))
   assert.ok((await readFrom(allowed)).equals(content))
+})
+
+test('a file that only git-annex can bring is read through the engine, chunked and encrypted', LIMIT, async (t) => {
+  const made = await toyWorld(t, content)
+  const { world } = made
+  const home = await gpgHome(t)
+  world.environment['GNUPGHOME'] = home.folder
+  const folder = join(world.folder, 'hooked')
+  await mkdir(folder)
+  const hooks = {
+    store: `cp "$ANNEX_FILE" ${folder}/"$ANNEX_KEY"`,
+    retrieve: `cp ${folder}/"$ANNEX_KEY" "$ANNEX_FILE"`,
+    remove: `rm -f ${folder}/"$ANNEX_KEY"`,
+    checkpresent: `if test -e ${folder}/"$ANNEX_KEY"; then echo "$ANNEX_KEY"; fi`,
+  }
+  for (const [name, hook] of Object.entries(hooks)) await world.git('repo', 'config', `annex.mine-${name}-hook`, hook)
+  await world.annex('repo', 'initremote', 'hook', 'type=hook', 'hooktype=mine', 'encryption=shared', 'chunk=1MiB')
+  await world.annex('repo', 'copy', '--quiet', '--to', 'hook', 'f')
+  await world.annex('repo', 'drop', '--quiet', '--force', 'f')
+  const engine = await engineOf(t, join(world.folder, 'repo'))
+  assert.ok((await readFrom(engine, 2 * MIB)).equals(content.subarray(2 * MIB, 2 * MIB + 1000)))
+  assert.ok((await readFrom(engine)).equals(content))
 })
