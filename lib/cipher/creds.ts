@@ -20,7 +20,7 @@ export async function decryptCreds(options: {
   if (text.length > LONGEST) throw new AnnexfsError('INVALID', 'the embedded credentials are too long')
   const stored = storedBytes(Buffer.from(text, 'base64'))
   const clear = cipher === undefined || isTwoLines(stored) ? stored : await decrypted(stored, cipher, signal)
-  const [user, password] = clear.toString('utf8').split('\n')
+  const [user, password] = clear.toString(isUtf8(clear) ? 'utf8' : 'latin1').split('\n')
   if (user === undefined || password === undefined) {
     throw new AnnexfsError('INVALID', 'the embedded credentials are not a user and a password')
   }
@@ -34,7 +34,8 @@ export async function decryptCreds(options: {
 function storedBytes(bytes: Buffer): Buffer {
   if ((bytes[0] ?? 0) < 0x80 || !isUtf8(bytes)) return bytes
   const text = bytes.toString('utf8')
-  return /^[\u0000-\u00ff]*$/.test(text) ? Buffer.from(text, 'latin1') : bytes
+  const written = Buffer.from(text, 'latin1')
+  return written.toString('latin1') === text ? written : bytes
 }
 
 /** An OpenPGP message starts with a byte beyond ASCII. */
