@@ -1,6 +1,6 @@
 import { open, stat } from 'node:fs/promises'
 import { displayKey } from '../annex/key.js'
-import { AnnexfsError, systemCode, throwIfAborted } from '../errors.js'
+import { AnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { StoreContext } from './context.js'
 import { bytesOf, ExternalAnswers } from './external-answers.js'
@@ -127,11 +127,17 @@ class ExternalStore implements WholeStore {
     keyOf(name)
     this.#givesUrls ??= await promptly(this.#pool.wants('TRANSFER-RETRIEVE-URL', signal), signal)
     if (!this.#givesUrls) return undefined
-    const within = AbortSignal.any([signal, AbortSignal.timeout(URL_WITHIN)])
     const scratch = await this.#context.scratch?.take(0)
-    const file = scratch?.path ?? '/dev/null'
+    if (scratch === undefined) return undefined
+    const moves = new AbortController()
+    const within = AbortSignal.any([signal, moves.signal, AbortSignal.timeout(URL_WITHIN)])
     try {
-      const url = await this.#transfer(name, file, { signal: within, progress: () => undefined })
+      const url = await this.#transfer(name, scratch.path, {
+        signal: within,
+        progress: (bytes) => {
+          if (bytes > 0) moves.abort(new AnnexfsError('ABORTED', `${this.#name} transfers instead of giving a URL`))
+        },
+      })
       if (url === undefined) {
         // It has transferred after all, and will do so again.
         this.#givesUrls = false
@@ -143,10 +149,11 @@ class ExternalStore implements WholeStore {
     } catch (error) {
       throwIfAborted(signal)
       if (within.aborted) this.#givesUrls = false
-      else throw error
+      // Asking whether it has it, and transferring it, tell better what is wrong.
+      this.#context.log.debug('no URL instead of a transfer', { remote: this.#name, reason: reasonOf(error) })
       return undefined
     } finally {
-      await scratch?.remove()
+      await scratch.remove()
     }
   }
 
