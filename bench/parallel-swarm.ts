@@ -77,9 +77,6 @@ export async function webAndSwarm(lab: Lab, length: Bytes, rate: number): Promis
     const job = { kind: 'sequential', path: mounted.file, most: length, within: 170_000 } as const
     const { bytes, took } = await read(lab, job)
     if (bytes !== length) throw new Error(`${bytes} of ${length} bytes were read`)
-    process.stderr.write(
-      `web ${(web.sent / 2 ** 20).toFixed(1)} MiB, peer ${(peer.sent / 2 ** 20).toFixed(1)} MiB of ${length / 2 ** 20}\n`,
-    )
     return (bytes * 1000) / took
   } finally {
     await mounted.unmount()

@@ -71,8 +71,8 @@ export async function parallelRows(lab: Lab, setting: ParallelSetting): Promise<
     row(ALL, 'MiB/s', 'more', 0.95),
     row(DROPS, 'MiB/s', 'more', 0.9),
     row(DIES, 'MiB/s', 'more', 0.9),
-    row(WASTE, '', 'less', 1 / 1.05),
-    row(FAR, 'ms', 'less', 1 / 1.2),
+    row(WASTE, '', 'less', 0.95),
+    row(FAR, 'ms', 'less', 0.83),
     row(SWARM, 'MiB/s', 'more', 0.95),
   ].filter((one) => one !== undefined)
 }
