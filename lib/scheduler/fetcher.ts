@@ -13,6 +13,7 @@ import type { Crew } from './crew.js'
 import { explain, seconds, type Wait } from './explain.js'
 import { Flight, isForGood } from './flight.js'
 import { afterFailure } from './health.js'
+import { hasPiece } from './offers.js'
 import { Places } from './places.js'
 import { pump } from './pump.js'
 import { timedOut, unavailable } from './refusals.js'
@@ -236,7 +237,9 @@ export class Fetcher {
 
   /** True when a source that failed will be asked again for this piece; sees to it that this happens. */
   #retriesLater(flight: Flight): boolean {
-    const next = flight.retryAt(new Set(this.#askable().map((one) => one.source)))
+    // One that has lost it meanwhile (404) says so without being asked.
+    const able = this.#askable().filter((one) => hasPiece(one, this.#options.space, flight.index))
+    const next = flight.retryAt(new Set(able.map((one) => one.source)))
     if (next === Infinity) return false
     clearTimeout(this.#retryTimer)
     this.#retryTimer = setTimeout(() => this.#schedulePump(), Math.max(1, next - performance.now()))

@@ -1,5 +1,6 @@
 import { AnnexfsError, type Attempt } from '../errors.js'
 import { seconds, type Wait } from './explain.js'
+import { hasPiece } from './offers.js'
 
 /** What a read is told that failed: what was tried, and what each source said. */
 
@@ -29,7 +30,10 @@ function queued(usable: readonly string[] | undefined): Attempt[] {
 }
 
 /** All sources have failed, or there are none. */
-export function unavailable({ flight, suppliers, refused }: Wait, trusts: (source: string) => boolean): AnnexfsError {
+export function unavailable(
+  { space, flight, suppliers, refused }: Wait,
+  trusts: (source: string) => boolean,
+): AnnexfsError {
   const names = suppliers.map((one) => one.source.name)
   const liars = names
     .filter((name) => !trusts(name))
@@ -38,7 +42,10 @@ export function unavailable({ flight, suppliers, refused }: Wait, trusts: (sourc
   const aside = suppliers.flatMap(({ source: { name }, setAside }) =>
     setAside === false || said.has(name) ? [] : [{ source: name, reason: setAside }],
   )
-  const attempts = [...flight.attempts, ...aside, ...refused, ...liars]
+  const lost = suppliers
+    .filter((one) => one.setAside === false && !said.has(one.source.name) && !hasPiece(one, space, flight.index))
+    .map((one) => ({ source: one.source.name, reason: 'does not have it any more' }))
+  const attempts = [...flight.attempts, ...aside, ...lost, ...refused, ...liars]
   return new AnnexfsError('UNAVAILABLE', message(attempts), { attempts })
 }
 

@@ -6,6 +6,7 @@ import type { AnnexWorld } from '../support/annex.js'
 import { annexWorld } from '../support/annex.js'
 import { engineFor, readFrom } from '../support/engine.js'
 import { toyWorld } from '../support/external/toy.js'
+import { httpServer } from '../support/http.js'
 import { startNginx } from '../support/nginx.js'
 import { pseudoRandom } from '../support/peers.js'
 import { startRsyncDaemon } from '../support/rsync-daemon.js'
@@ -129,6 +130,23 @@ test('external remotes: plain or encrypted, whole or in chunks', LIMIT, async (t
   const all = rows('toy', settings, { whole: true })
   for (const { name } of all) await mkdir(join(world.folder, 'toys', name), { recursive: true })
   await reads(t, world, all, await filled(world, all))
+})
+
+test('content that its only server has lost is an error at once, which says so', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  await world.repository('a')
+  await world.addAnnexed('a', { gone: Buffer.alloc(700_000, 'x') })
+  const server = await httpServer(t, (_, response) => response.writeHead(404).end())
+  await world.annex('a', 'registerurl', await world.annex('a', 'lookupkey', 'gone'), `${server.url}/gone`)
+  await world.annex('a', 'drop', '--quiet', '--force', 'gone')
+  const engine = await engineFor(t, join(world.folder, 'a'), { allowAddresses: ['127.0.0.0/8'] })
+  const reads = [0, 131_072, 262_144].map(async (start) =>
+    assert.rejects(within(5_000, 'a read', readFrom(engine, '/gone', start, 1000)), {
+      code: 'UNAVAILABLE',
+      message: /answered 404|does not have it any more/,
+    }),
+  )
+  await Promise.all(reads)
 })
 
 test('one repository with many kinds of remotes at once, through a mount', LIMIT, async (t) => {

@@ -46,7 +46,7 @@ test('credentials are not shown by accident', () => {
     inspect(hidden, { depth: 10, showHidden: true }),
     format('%s %o %O %j', hidden, hidden, hidden, hidden),
     JSON.stringify(Object.entries(hidden)),
-    JSON.stringify({ ...hidden }),
+    JSON.stringify(Object.assign({}, hidden)),
     inspect(new Error('x', { cause: hidden })),
   ]
   for (const text of shown) assert.doesNotMatch(text, /canary/)

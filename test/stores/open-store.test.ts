@@ -125,7 +125,7 @@ const CONTENT = Buffer.alloc(300_000, 'content')
 interface Open {
   readonly annex: AnnexRepository
   readonly stores: Stores
-  find(key: Key): Promise<KeySources>
+  readonly find: (key: Key) => Promise<KeySources>
 }
 
 async function opened(
