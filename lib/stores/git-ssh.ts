@@ -1,4 +1,4 @@
-import { AnnexfsError, reasonOf } from '../errors.js'
+import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import { printable } from '../log/log.js'
 import { annexUuid } from '../sources/git-remote.js'
 import { checkInside } from '../sources/range.js'
@@ -8,8 +8,10 @@ import { objectPaths } from './directory-object.js'
 import { P2pConnection } from './p2p-connection.js'
 import { P2pPool } from './p2p-pool.js'
 import { isSshUrl, parseSshUrl, pathAtHost } from './ssh-address.js'
-import { lacksProgram } from './ssh-failure.js'
-import { hostFiles, type HostFiles } from './ssh-files.js'
+import { lacksProgram, lacksSubsystem, SshEnded } from './ssh-failure.js'
+import { readDirectly, type DirectWay } from './ssh-direct.js'
+import { SftpFiles } from './sftp-files.js'
+import { hostFiles, type HostFile, type HostFiles } from './ssh-files.js'
 import { SshHost } from './ssh-host.js'
 import { hostObject } from './ssh-object.js'
 import { shellQuote } from './ssh-program.js'
@@ -32,6 +34,9 @@ export interface GitSshStore extends ObjectStore {
 /**
  * A git remote behind ssh (`ssh://…` or `host:path`): `git-annex-shell p2pstdio` at the host, or, where there is none,
  * the object files of the repository, over sftp or a shell.
+ *
+ * Where the host offers sftp too, objects that nobody may write to are read as files all the same, as soon as the
+ * repository there has been found to be the right one: there any range costs one round trip.
  *
  * Known limits. git-annex's protocol can start anywhere in an object, but sends all of it from there: a read in another
  * place needs another session (0.1 s and more) unless the rest is short, and of the one that is broken off up to 2 MiB,
@@ -57,6 +62,7 @@ export async function gitSshStore(context: StoreContext): Promise<GitSshStore> {
     connect: async () => P2pConnection.open(await host.run({ command: command() }, 'git-annex-shell'), remote.uuid),
     silent: () => host.reconnect(),
   })
+  const direct: DirectWay = { files: new SftpFiles(host), state: 'untried' }
   let files: HostFiles | undefined
   let objects: { readonly folder: string; readonly until: Milliseconds } | undefined
 
@@ -65,12 +71,40 @@ export async function gitSshStore(context: StoreContext): Promise<GitSshStore> {
     return `${host.settings.annexShell} ${words}${remote.uuid === '' ? '' : ` --uuid ${shellQuote(remote.uuid)}`}`
   }
 
+  const objectsFolder = async (from: HostFiles, signal: AbortSignal): Promise<string> => {
+    if (objects === undefined || performance.now() > objects.until) {
+      const folder = await repositoryObjects(from, pathAtHost(address), remote.uuid, signal)
+      objects = { folder, until: performance.now() + TRUSTED }
+    }
+    return objects.folder
+  }
+
+  const openDirectly = async (name: ObjectName, signal: AbortSignal): Promise<StoredObject | undefined> => {
+    try {
+      const folder = await objectsFolder(direct.files, signal)
+      direct.state = 'works'
+      const size = name.size ?? name.key.size
+      // One that may be edited in place is for git-annex to look at.
+      const settled = (file: HostFile): boolean => file.settled === true
+      return await hostObject(direct.files, objectPaths(folder, name), size, signal, settled)
+    } catch (error) {
+      if (signal.aborted) throw error
+      if (direct.state === 'untried' && !mayPass(error)) direct.state = 'none'
+      log.debug('objects are not read over sftp', { remote: remote.name, reason: reasonOf(error) })
+      return undefined
+    }
+  }
+
   const open = async (name: ObjectName, signal: AbortSignal): Promise<StoredObject | undefined> => {
     // Lines are the frame of the protocol, and of these a key cannot have any.
     if (/[\r\n\0]/.test(name.key.raw)) return undefined
     if (files === undefined) {
       try {
-        return await openByProtocol(pool, name, signal)
+        const found = direct.state === 'works' ? await openDirectly(name, signal) : undefined
+        if (found !== undefined) return found
+        const object = await openByProtocol(pool, name, signal)
+        if (object === undefined || direct.state !== 'untried') return object
+        return readDirectly(object, (looking) => openDirectly(name, looking), log)
       } catch (error) {
         if (!lacksProgram(error)) throw error
         if (files === undefined) {
@@ -80,23 +114,27 @@ export async function gitSshStore(context: StoreContext): Promise<GitSshStore> {
         files ??= hostFiles(host, log)
       }
     }
-    if (objects === undefined || performance.now() > objects.until) {
-      const folder = await repositoryObjects(files, pathAtHost(address), remote.uuid, signal)
-      objects = { folder, until: performance.now() + TRUSTED }
-    }
-    return hostObject(files, objectPaths(objects.folder, name), name.size ?? name.key.size, signal)
+    const folder = await objectsFolder(files, signal)
+    return hostObject(files, objectPaths(folder, name), name.size ?? name.key.size, signal)
   }
 
   return {
     open,
     get received() {
-      return pool.received + (files?.received ?? 0)
+      return pool.received + direct.files.received + (files?.received ?? 0)
     },
     close: async () => {
-      await Promise.all([pool.close(), files?.close()])
+      await Promise.all([pool.close(), direct.files.close(), files?.close()])
       await host.close()
     },
   }
+}
+
+/** False for a failure that will be there next time too: no sftp, no such path. */
+function mayPass(error: unknown): boolean {
+  const ended = error instanceof SshEnded && !error.unconnected && error.end.code !== undefined
+  const refused = ended || lacksSubsystem(error)
+  return !refused && (isAnnexfsError(error, 'UNAVAILABLE') || isAnnexfsError(error, 'TIMED_OUT'))
 }
 
 async function openByProtocol(pool: P2pPool, name: ObjectName, signal: AbortSignal): Promise<StoredObject | undefined> {

@@ -2,14 +2,16 @@ import { AnnexfsError } from '../errors.js'
 import type { Bytes } from '../space/space.js'
 import type { StoreContext } from './context.js'
 import { localObjects } from './rsync-local.js'
+import { rsyncDaemonStore } from './rsync-daemon.js'
 import { rsyncPaths, rsyncPlace } from './rsync-url.js'
 import { parseSshUrl, pathAtHost } from './ssh-address.js'
 import { hostFiles } from './ssh-files.js'
 import { SshHost } from './ssh-host.js'
 import { hostObject } from './ssh-object.js'
 import type { ObjectStore } from './store.js'
+import { wholeObjects } from './whole.js'
 
-/** `received`: the bytes that came over the network. */
+/** `received`: the bytes that came over ssh. */
 export interface RsyncStore extends ObjectStore {
   readonly received: Bytes
   close(): Promise<void>
@@ -17,19 +19,28 @@ export interface RsyncStore extends ObjectStore {
 
 /**
  * An rsync special remote on this machine or behind ssh (`host:path`), with `exporttree` too: its files are read in
- * place, over sftp or, where the host has none, through a shell there. rsync itself is not run: it gives whole files.
+ * place, over sftp or, where the host has none, through a shell there. rsync itself is run for a daemon only, from which
+ * whole objects are had ({@link rsyncDaemonStore}).
  *
  * Known limits. A host that lets nothing but rsync be run (`rrsync`) cannot be read from. Of another user's home
  * (`host:~user/path`) nothing is known without a shell. `annex-rsync-transport` may only be ssh with options.
  * @throws AnnexfsError INVALID for an address that is refused, FORBIDDEN for one that only the git-annex branch names,
- * UNSUPPORTED for an rsync daemon, which is a {@link rsyncDaemonStore}, and for other transports than ssh.
+ * UNSUPPORTED for other transports than ssh.
  */
 export async function rsyncStore(context: StoreContext): Promise<RsyncStore> {
   const { remote, log } = context
   const place = rsyncPlace(remote)
   switch (place.how) {
-    case 'daemon':
-      throw new AnnexfsError('UNSUPPORTED', `the rsync daemon of the remote ${remote.name} gives whole objects only`)
+    case 'daemon': {
+      const { folder, scratch } = context
+      const whole = wholeObjects(await rsyncDaemonStore(context), {
+        name: `${remote.name} (rsync)`,
+        folder,
+        log,
+        ...(scratch === undefined ? {} : { scratch }),
+      })
+      return { received: 0, open: (name, signal) => whole.open(name, signal), close: async () => whole.close?.() }
+    }
     case 'local':
       return localObjects(context, place.path)
     case 'ssh': {

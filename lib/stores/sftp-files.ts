@@ -36,6 +36,7 @@ const BACK_OFF: readonly [Milliseconds, Milliseconds] = [250, 5_000]
 
 const TYPE = 0o170000
 const REGULAR = 0o100000
+const WRITABLE = 0o222
 
 /** Files over the sftp subsystem of ssh: one session, shared by all reads, opened anew when it has ended. */
 export class SftpFiles implements HostFiles {
@@ -95,6 +96,7 @@ export class SftpFiles implements HostFiles {
       }
       return {
         size,
+        ...(mode === undefined ? {} : { settled: (mode & WRITABLE) === 0 }),
         parallel: PARALLEL,
         longest: LONGEST,
         read: (range, demand) => this.#read(session, handle, path, { ...attributes, size }, range, demand),

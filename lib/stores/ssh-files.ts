@@ -10,6 +10,8 @@ import { ShellFiles } from './ssh-shell.js'
 /** A regular file at a host. */
 export interface HostFile {
   readonly size: Bytes
+  /** Nobody is expected to change it: no write permission on it. Undefined when the host does not say. */
+  readonly settled?: boolean
   /** How many reads at once it takes gladly. */
   readonly parallel: number
   /** The longest range worth asking in one read. */

@@ -10,6 +10,7 @@ const IDLE: Milliseconds = 10_000
 /**
  * The first of `paths` at a host that is a regular file, as an object; undefined when there is none.
  * @param size what it must have, where that is known.
+ * @param takes false for a file that is passed over.
  * @throws AnnexfsError CORRUPT when it has another size, and as `files.open`.
  */
 export async function hostObject(
@@ -17,11 +18,16 @@ export async function hostObject(
   paths: readonly Buffer[],
   size: Bytes | undefined,
   signal: AbortSignal,
+  takes: (file: HostFile) => boolean = () => true,
 ): Promise<StoredObject | undefined> {
   let other: Bytes | undefined
   for (const path of paths) {
     const file = await files.open(path, signal)
     if (file === undefined) continue
+    if (!takes(file)) {
+      file.close()
+      continue
+    }
     if (size === undefined || file.size === size) return objectOf(files, path, file)
     other = file.size
     file.close()

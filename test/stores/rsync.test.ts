@@ -200,9 +200,6 @@ test(
     const got = store.retrieve(named(ABSENT), join(world.folder, 'none'), { signal: soon(), progress: () => undefined })
     await assert.rejects(got, (error) => isAnnexfsError(error, 'NOT_FOUND'))
     assert.equal(await store.has(named(ABSENT), soon()), false)
-    await assert.rejects(rsyncStore(await context('rsync://127.0.0.1/m')), (error) =>
-      isAnnexfsError(error, 'UNSUPPORTED'),
-    )
   },
 )
 
@@ -263,4 +260,16 @@ test('rsync daemon: a fired signal ends the transfer, and no process is left', {
   await assert.rejects(got, (error) => isAnnexfsError(error, 'ABORTED'))
   assert.ok(told > 0 && told < 5_000_000)
   assert.ok(performance.now() - started < 20_000)
+})
+
+test('rsync daemon: ranges come out of whole transfers', { timeout: 60_000 }, async (t) => {
+  const { folder, keys, files, context } = await setUp(t)
+  const store = await rsyncStore(await context(await startRsyncDaemon(t, folder)))
+  t.after(() => store.close())
+  const [key, content] = [keys.get('large.bin'), files['large.bin']]
+  assert.ok(key && content)
+  const object = await store.open(named(key), soon())
+  assert.ok(object?.whole)
+  const range = { start: 3_000_000, end: 3_100_000 }
+  assert.ok((await bytesOf(object, range)).equals(content.subarray(range.start, range.end)))
 })

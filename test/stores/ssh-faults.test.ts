@@ -65,7 +65,7 @@ const is =
 
 for (const [kind, options, slack] of [
   ['git-annex-shell', {}, 256 * 1024],
-  ['sftp', { programs: NO_SHELL }, 16 * 1024],
+  ['sftp', { programs: NO_SHELL, sftp: true }, 16 * 1024],
   ['a shell', { programs: NO_SHELL, sftp: false }, 16 * 1024],
 ] as const) {
   test(`${kind}: a read of 64 KiB at 4 MiB takes about that from the line`, { timeout: 60_000 }, async (t) => {

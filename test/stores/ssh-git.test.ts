@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
+import { chmod } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { bytesOf, gitBehindSsh, named, type GitSshSetup } from './ssh-world.js'
 
 const soon = (): AbortSignal => AbortSignal.timeout(30_000)
@@ -47,10 +50,41 @@ for (const bare of [false, true]) {
   test(`a repository ${kind} over git-annex-shell: every range is the source's`, { timeout: 120_000 }, async (t) => {
     await everyRange(await gitBehindSsh(t, { bare }), t)
   })
+  test(`a repository ${kind} over git-annex-shell and sftp`, { timeout: 120_000 }, async (t) => {
+    await everyRange(await gitBehindSsh(t, { bare, sftp: true }), t)
+  })
   test(`a repository ${kind} without git-annex-shell: over sftp`, { timeout: 120_000 }, async (t) => {
-    await everyRange(await gitBehindSsh(t, { bare, programs: NO_SHELL }), t)
+    await everyRange(await gitBehindSsh(t, { bare, programs: NO_SHELL, sftp: true }), t)
   })
   test(`a repository ${kind} without git-annex-shell and sftp: through a shell`, { timeout: 120_000 }, async (t) => {
     await everyRange(await gitBehindSsh(t, { bare, programs: NO_SHELL, sftp: false }), t)
   })
 }
+
+test(
+  'objects are read over sftp where the host offers it, unless they may be edited',
+  { timeout: 60_000 },
+  async (t) => {
+    const { world, store, keys, files } = await gitBehindSsh(t, { sftp: true })
+    const [key, content] = [keys.get('large.bin'), files['large.bin']]
+    assert.ok(key && content)
+    const first = await store.open(named(key), soon())
+    assert.ok(first)
+    assert.ok((await bytesOf(first, { start: 0, end: 1 })).equals(content.subarray(0, 1)))
+    // Looked for beside the first reads.
+    const object = async (): Promise<number> => (await store.open(named(key), soon()))?.parallel ?? 0
+    for (let tries = 0; (await object()) !== 4; tries++) {
+      assert.ok(tries < 200)
+      await sleep(20)
+    }
+    const before = store.received
+    for (let start = 4_000_000; start > 0; start -= 400_000) {
+      assert.ok((await bytesOf(first, { start, end: start + 1000 })).equals(content.subarray(start, start + 1000)))
+    }
+    assert.ok(store.received - before < 100_000)
+    await world.annex('source', 'unlock', '--quiet', 'large.bin')
+    const path = await world.annex('source', 'contentlocation', key.raw)
+    await chmod(join(world.folder, 'source', path), 0o644)
+    assert.equal(await object(), 2)
+  },
+)

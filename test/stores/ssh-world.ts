@@ -119,7 +119,8 @@ export async function gitBehindSsh(
   t: TestContext,
   options: SshdOptions & { bare?: boolean } = {},
 ): Promise<GitSshSetup> {
-  const sshd = await startSshd(t, options)
+  // Without sftp unless asked for: reads would go there.
+  const sshd = await startSshd(t, { sftp: false, ...options })
   environment(t, { GIT_SSH_COMMAND: sshd.command })
   const world = await annexWorld(t)
   await world.repository('source')
