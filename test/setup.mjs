@@ -24,6 +24,10 @@ const PACKAGES = {
   strace: ['strace'],
   openssl: ['openssl'],
   iproute2: ['ip'],
+  rclone: ['rclone'],
+  bup: ['bup'],
+  borgbackup: ['borg'],
+  'git-remote-gcrypt': ['git-remote-gcrypt'],
 }
 
 /** Makes the machine ready for the tests. */

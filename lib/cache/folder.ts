@@ -29,8 +29,10 @@ export const SPACES = 'spaces'
 export const CLIENTS = 'clients'
 export const FACTS = 'facts'
 export const TRANSFERS = 'transfers'
+/** Clones of repositories that were given by URL, or entered as sub-datasets. */
+export const CLONES = 'clones'
 export const EVICT_LOCK = 'evict.lock'
-const OURS: readonly string[] = [SPACES, CLIENTS, FACTS, TRANSFERS, EVICT_LOCK, MARKER]
+const OURS: readonly string[] = [SPACES, CLIENTS, FACTS, TRANSFERS, CLONES, EVICT_LOCK, MARKER]
 /** What mkfs puts into the root of a new ext4. */
 const IGNORED = 'lost+found'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { closeSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs'
-import { copyFile, readFile, truncate, writeFile } from 'node:fs/promises'
+import { closeSync, existsSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs'
+import { copyFile, mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -197,6 +197,7 @@ test('checking the cache finds all damage, removes what does not belong, and say
   await store.close()
   for (const index of [3, 7, 11]) flipBit(fileOf(folder, space, 'data'), index * LENGTH + 77, 0)
   await writeFile(join(folder, 'stranger'), 'x')
+  await mkdir(join(folder, 'clones', 'some'), { recursive: true })
   await writeFile(join(folder, 'spaces', 'stranger'), 'x')
   const report = await checkCache(folder, new AbortController().signal)
   const { badPieces, pieces, spaces, strangers, removedSpaces } = report
@@ -204,6 +205,7 @@ test('checking the cache finds all damage, removes what does not belong, and say
     { badPieces, pieces, spaces, strangers, removedSpaces },
     { badPieces: 3, pieces: 17, spaces: 1, strangers: 2, removedSpaces: 0 },
   )
+  assert.ok(existsSync(join(folder, 'clones', 'some')), 'clones of repositories are ours')
   const again = await openStore(t, folder)
   assert.deepEqual(await tally(again.open(space)), { right: 17, wrong: 0, miss: 3 })
 })

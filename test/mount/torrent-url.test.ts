@@ -68,6 +68,7 @@ test(
     const strict = await annexfs(t, ['cat', repository, 'magnet.bin', '--verify=strict', ...options, ...switches])
     assert.ok(strict.stdout.equals(one), strict.stderr)
 
+    await world.git('a', 'config', '--unset', 'annex.security.allowed-ip-addresses')
     const refused = await annexfs(t, [
       'cat',
       repository,
