@@ -6,7 +6,6 @@ import { test, type TestContext } from 'node:test'
 import { silentLog } from '../../lib/log/log.js'
 import { anyAddress } from '../../lib/net/address-policy.js'
 import { HttpClient } from '../../lib/net/http-client.js'
-import { webCandidates } from '../../lib/sources/web-candidates.js'
 import { webSource } from '../../lib/sources/web.js'
 import type { Source } from '../../lib/sources/source.js'
 import { httpServer, misbehaving } from '../support/http.js'
@@ -36,14 +35,6 @@ sourceContract('web (a server without ranges)', async (t) => {
   const content = randomBytes(6_000_001)
   const server = await httpServer(t, misbehaving(content, 'no ranges'))
   return { source: webSource({ url: server.url, client: client(t), log: silentLog }), content }
-})
-
-sourceContract('web candidates', async (t) => {
-  const nginx = await startNginx(t)
-  const content = randomBytes(1_000_001)
-  await writeFile(join(nginx.root, 'c.bin'), content)
-  const urls = ['a.bin', 'b.bin', 'c.bin'].map((name) => `${nginx.url}/${name}`)
-  return { source: webCandidates({ name: 'candidates', urls, client: client(t), log: silentLog }), content }
 })
 
 test('what is fetched from nginx is what is asked for', { timeout: 30_000 }, async (t) => {

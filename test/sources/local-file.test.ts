@@ -5,22 +5,13 @@ import { appendFile, chmod, link, mkdir, rename, symlink, truncate, utimes, writ
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { isAnnexfsError } from '../../lib/errors.js'
-import { silentLog } from '../../lib/log/log.js'
-import { fileSource, openLocalFile } from '../../lib/sources/file.js'
+import { openLocalFile } from '../../lib/sources/local-file.js'
 import { patiently } from '../../lib/sources/patience.js'
 import { temporaryFolder } from '../support/temp.js'
-import { readAll, sourceContract, spaceOf } from './contract.js'
 
 const soon = (): AbortSignal => AbortSignal.timeout(5_000)
 
-sourceContract('file', async (t) => {
-  const path = join(await temporaryFolder(t), 'f')
-  const content = randomBytes(3_000_001)
-  await writeFile(path, content)
-  return { source: fileSource({ name: 'file', path, log: silentLog }), content }
-})
-
-test('the first candidate that is a regular file of the right size is taken', { timeout: 20_000 }, async (t) => {
+test('only a regular file of the right size is opened', { timeout: 20_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   const at = (name: string): string => join(folder, name)
   const content = randomBytes(1000)
@@ -29,17 +20,14 @@ test('the first candidate that is a regular file of the right size is taken', { 
   await symlink(at('right'), at('link'))
   await mkdir(at('folder'))
   execFileSync('mkfifo', [at('pipe')])
-  const names = ['absent', 'folder', 'pipe', 'link', 'short', 'right/below', 'x'.repeat(300), 'right']
-  const path = (): Promise<string[]> => Promise.resolve([...names.map(at), '/dev/zero'])
-  const source = fileSource({ name: 'file', path, log: silentLog })
-  t.after(() => source.close?.())
-  const holding = await source.find(spaceOf(1000), soon())
-  assert.ok(holding)
-  assert.ok((await readAll(holding, { start: 0, end: 1000 })).equals(content))
-  for (const name of names.slice(0, -1)) {
-    const alone = fileSource({ name, path: at(name), log: silentLog })
-    assert.equal(await alone.find(spaceOf(1000), soon()), undefined, name)
+  for (const name of ['absent', 'folder', 'pipe', 'link', 'short', 'right/below', 'x'.repeat(300)]) {
+    assert.equal(await openLocalFile(at(name), 1000), undefined, name)
   }
+  assert.equal(await openLocalFile('/dev/zero', undefined), undefined)
+  const file = await openLocalFile(at('right'), 1000)
+  assert.ok(file)
+  assert.ok(Buffer.from(await file.read(0, 1000)).equals(content))
+  file.close()
 })
 
 test('a file that changes while it is read is an error, not a mixture', { timeout: 20_000 }, async (t) => {
@@ -52,12 +40,11 @@ test('a file that changes while it is read is an error, not a mixture', { timeou
   for (const [name, change] of Object.entries(changes)) {
     const path = join(folder, name)
     await writeFile(path, randomBytes(5_000))
-    const source = fileSource({ name, path, log: silentLog })
-    t.after(() => source.close?.())
-    const holding = await source.find(spaceOf(5_000), soon())
-    assert.ok(holding)
+    const file = await openLocalFile(path, 5_000)
+    assert.ok(file)
     await change(path)
-    await assert.rejects(readAll(holding, { start: 0, end: 5_000 }), (error) => isAnnexfsError(error, 'CORRUPT'), name)
+    await assert.rejects(file.read(0, 5_000), (error) => isAnnexfsError(error, 'CORRUPT'), name)
+    file.close()
   }
 })
 
@@ -66,13 +53,12 @@ test('a file that is replaced goes on being read as it was', { timeout: 20_000 }
   const path = join(folder, 'f')
   const content = randomBytes(5_000)
   await writeFile(path, content)
-  const source = fileSource({ name: 'f', path, log: silentLog })
-  t.after(() => source.close?.())
-  const holding = await source.find(spaceOf(5_000), soon())
-  assert.ok(holding)
+  const file = await openLocalFile(path, 5_000)
+  assert.ok(file)
   await writeFile(`${path}.new`, randomBytes(5_000))
   await rename(`${path}.new`, path)
-  assert.ok((await readAll(holding, { start: 0, end: 5_000 })).equals(content))
+  assert.ok(Buffer.from(await file.read(0, 5_000)).equals(content))
+  file.close()
 })
 
 test('a local file tells whether it is settled, and reads synchronously', { timeout: 20_000 }, async (t) => {
