@@ -4,6 +4,7 @@ import type { Content } from '../engine/content.js'
 import { AnnexfsError, isAnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
 import type { GitRepository } from '../git/repository.js'
 import { rateLimited, type Log } from '../log/log.js'
+import { nextOfWalk } from './git-ahead.js'
 import { checkRef, findCommit, type Commit } from './git-commit.js'
 import { readFolder, turn, type Folder } from './git-folder.js'
 import { GitDir, GitSubmodule, Scope } from './git-node.js'
@@ -69,6 +70,9 @@ export class GitTree implements Tree<Content> {
   private timer: NodeJS.Timeout | undefined
   private polling: Promise<void> = Promise.resolve()
   private closed = false
+  private readonly ending = new AbortController()
+  /** The path that was listed last. */
+  private listedBefore: readonly string[] | undefined
 
   private constructor(options: GitTreeOptions) {
     this.scope = new Scope(options.git, options.annex, '')
@@ -109,7 +113,9 @@ export class GitTree implements Tree<Content> {
   }
 
   async list(path: string, signal: AbortSignal): Promise<readonly Entry<Content>[]> {
-    const folder = await this.walk(split(path), signal)
+    const names = split(path)
+    const folder = await this.walk(names, signal)
+    this.readAhead(names, folder)
     const entries: Entry<Content>[] = []
     for (const [name, node] of folder) {
       entries.push({ name, node })
@@ -121,10 +127,24 @@ export class GitTree implements Tree<Content> {
 
   async close(): Promise<void> {
     this.closed = true
+    this.ending.abort()
     clearTimeout(this.timer)
     await this.polling
     await this.submodules.close()
     this.folders.clear()
+  }
+
+  /** Reads the folder that whoever walks the tree will list next. */
+  private readAhead(names: readonly string[], listed: Folder): void {
+    const before = this.listedBefore
+    this.listedBefore = names
+    const parent = names.length === 0 ? undefined : this.walkKept(names.slice(0, -1))
+    const next = nextOfWalk(names, listed, typeof parent === 'string' ? undefined : parent, before)
+    if (next === undefined || this.walkKept(next) !== 'unread') return
+    this.walk(next, this.ending.signal).catch((error: unknown) => {
+      // Whoever lists it is told.
+      this.log.debug('a folder could not be read ahead', { reason: reasonOf(error) })
+    })
   }
 
   private rootNode(): Node<Content> {
