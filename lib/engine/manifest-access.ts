@@ -40,6 +40,16 @@ export class ManifestAccess {
     this.#log = log
   }
 
+  /** Looks for manifests in a repository that was just opened, so that the first file need not wait for it. */
+  async prepare(git: GitRepository): Promise<void> {
+    if (!this.settings.use) return
+    try {
+      await this.#of(git).refs.tips()
+    } catch (error) {
+      this.#log.debug('the refs that hold manifests cannot be looked at', { reason: reasonOf(error) })
+    }
+  }
+
   /** The first manifest of a key that is not known to be false. Asks git alone; never throws for what it finds there. */
   async find(content: KeyContent): Promise<UsableManifest> {
     const { key, annex } = content

@@ -79,7 +79,9 @@ async function openRepository(path: string, { deps, ref, recursive }: SourceOpti
     // The user's git configuration says, too, which addresses may be reached.
     const clones = recursive && { recursive: { ...recursive, ...(await deps.stores.of(annex).reach()) } }
     const tree = await GitTree.open({ git, annex, ref, log: deps.log, ...clones })
+    const prepared = deps.manifests.prepare(git)
     return closing(tree, async () => {
+      await prepared
       await annex.close()
       await git.close()
     })

@@ -64,12 +64,9 @@ export class ManifestRefs {
 
   async #look(now: number): Promise<void> {
     const packed = await packedRefs(this.#git.commonDir)
-    const due = now - this.#listedAt > LIST_EVERY || packed !== this.#packed
-    if (due) {
-      this.#names = await this.#list()
-      this.#listedAt = now
-      this.#packed = packed
-    }
+    if (this.#listedAt === -Infinity) await this.#relist(now, packed)
+    // A process of git takes as long as all the rest of an open: nobody waits for it a second time.
+    else if (now - this.#listedAt > LIST_EVERY || packed !== this.#packed) void this.#relistLater(now, packed)
     const commits = (await this.#git.objects.infos(this.#names.map((name) => `${name}^{commit}`))).map(
       (info) => info?.sha,
     )
@@ -79,6 +76,22 @@ export class ManifestRefs {
       this.#commits = commits
     }
     this.#lookedAt = now
+  }
+
+  async #relist(now: number, packed: string): Promise<void> {
+    this.#names = await this.#list()
+    this.#listedAt = now
+    this.#packed = packed
+  }
+
+  async #relistLater(now: number, packed: string): Promise<void> {
+    this.#listedAt = now
+    try {
+      await this.#relist(now, packed)
+      this.#lookedAt = -Infinity
+    } catch (error) {
+      this.#log.warn('the refs that hold manifests cannot be listed', { reason: reasonOf(error) })
+    }
   }
 
   async #readable(commits: readonly (string | undefined)[]): Promise<readonly ManifestTip[]> {
