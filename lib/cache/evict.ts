@@ -7,6 +7,7 @@ import { openFile, spaceFolder } from './folder.js'
 import { decodeRecord, RECORD, roomOf, TIME } from './format.js'
 import { native } from './native.js'
 import { OldestFirst } from './oldest.js'
+import { isPinned, type Pinned } from './pins.js'
 import { SpaceFiles } from './space-files.js'
 import { isGone, spaceNames } from './walk.js'
 
@@ -25,6 +26,10 @@ export interface EvictOptions {
   readonly inFlight: Bytes
   readonly resident: (name: string) => Resident | undefined
   readonly log: Log
+  /** What stays, however old. */
+  readonly pinned: Pinned
+  /** Told of pieces that were evicted, and how much room they took. */
+  readonly evicted?: (pieces: number, bytes: Bytes) => void
 }
 
 /** Records are looked at in steps of this many, with the event loop let in between. */
@@ -59,17 +64,20 @@ export async function evict(options: EvictOptions): Promise<boolean> {
   }
   // That may have been enough: the caller measures, and comes again if it was not.
   if (removed) return true
-  const victims = new Map<number, number[]>()
-  for (const { space, piece } of oldest.chosen) {
-    const pieces = victims.get(space)
-    if (pieces === undefined) victims.set(space, [piece])
-    else pieces.push(piece)
+  const victims = new Map<number, { readonly pieces: number[]; bytes: Bytes }>()
+  for (const { space, piece, bytes } of oldest.chosen) {
+    const victim = victims.get(space) ?? { pieces: [], bytes: 0 }
+    victims.set(space, victim)
+    victim.pieces.push(piece)
+    victim.bytes += bytes
   }
-  for (const [space, pieces] of victims) {
+  for (const [space, { pieces, bytes }] of victims) {
     const name = names[space]
     if (name === undefined) continue
     try {
-      if (await clean(options, name, pieces)) removed = true
+      if (!(await clean(options, name, pieces))) continue
+      removed = true
+      options.evicted?.(pieces.length, bytes)
     } catch (error) {
       if (!isGone(error)) log.debug('cached pieces could not be evicted', { name, reason: reasonOf(error) })
     }
@@ -88,6 +96,7 @@ async function surveySpace(
   try {
     const { geometry } = files
     const resident = options.resident(name)
+    const pinned = options.pinned.get(name)
     const latest = Date.now() + FUTURE
     let pieces = 0
     let expected = 0
@@ -101,6 +110,7 @@ async function surveySpace(
         pieces++
         const bytes = roomOf(geometry, piece)
         expected += bytes
+        if (pinned !== undefined && isPinned(pinned, piece)) continue
         const kept = times.readDoubleLE((piece - from) * TIME)
         const used = Math.max(record.storedAt, kept > 0 ? kept : 0, resident?.usedAt(piece) ?? 0)
         oldest.offer({ usedAt: used > latest ? 0 : used, bytes, space, piece })
@@ -110,6 +120,37 @@ async function surveySpace(
   } finally {
     await files.close()
   }
+}
+
+export interface Evicted {
+  readonly pieces: number
+  readonly bytes: Bytes
+}
+
+/** Evicts what is there of the pieces `[from, to)` of a space, but for pinned ones. The caller holds the evict lock. */
+export async function evictRange(options: EvictOptions, name: string, from: number, to: number): Promise<Evicted> {
+  const files = SpaceFiles.find(options.root, name, 'read')
+  if (files === undefined) return { pieces: 0, bytes: 0 }
+  const pinned = options.pinned.get(name)
+  const pieces: number[] = []
+  let bytes = 0
+  try {
+    const { geometry } = files
+    for (let at = from; at < Math.min(to, geometry.pieces); at += STEP) {
+      const end = Math.min(to, geometry.pieces, at + STEP)
+      const records = await files.records(at, end)
+      for (let piece = at; piece < end; piece++) {
+        if (decodeRecord(geometry, piece, records, (piece - at) * RECORD) === undefined) continue
+        if (isPinned(pinned, piece)) continue
+        pieces.push(piece)
+        bytes += roomOf(geometry, piece)
+      }
+    }
+  } finally {
+    await files.close()
+  }
+  if (pieces.length > 0) await clean(options, name, pieces)
+  return { pieces: pieces.length, bytes }
 }
 
 /** Evicts these pieces of a space, and gives back the room of everything in it that has no record. */

@@ -28,11 +28,12 @@ export const MARKER_TEXT = 'annexfs cache 1\n'
 export const SPACES = 'spaces'
 export const CLIENTS = 'clients'
 export const FACTS = 'facts'
+export const PINS = 'pins'
 export const TRANSFERS = 'transfers'
 /** Clones of repositories that were given by URL, or entered as sub-datasets. */
 export const CLONES = 'clones'
 export const EVICT_LOCK = 'evict.lock'
-const OURS: readonly string[] = [SPACES, CLIENTS, FACTS, TRANSFERS, CLONES, EVICT_LOCK, MARKER]
+const OURS: readonly string[] = [SPACES, CLIENTS, FACTS, PINS, TRANSFERS, CLONES, EVICT_LOCK, MARKER]
 /** What mkfs puts into the root of a new ext4. */
 const IGNORED = 'lost+found'
 
@@ -231,7 +232,7 @@ export function requireCache(folder: string): void {
  * use). Links are removed, never followed.
  */
 export function removeOurs(folder: string, what: 'everything' | 'contents' = 'everything'): void {
-  for (const name of what === 'contents' ? [SPACES, FACTS] : OURS) {
+  for (const name of what === 'contents' ? [SPACES, FACTS, PINS] : OURS) {
     rmSync(join(folder, name), { recursive: true, force: true })
   }
 }

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { throwIfAborted } from '../errors.js'
 import type { Bytes } from '../space/space.js'
 import { removeSpace } from './evict.js'
-import { CLIENTS, FACTS, removeOurs, requireCache, spaceFolder, SPACES, strangersIn } from './folder.js'
+import { CLIENTS, FACTS, PINS, removeOurs, requireCache, spaceFolder, SPACES, strangersIn } from './folder.js'
 import { decodeRecord, RECORD, sizeOf } from './format.js'
+import { isPinName } from './pins.js'
 import { SpaceFiles } from './space-files.js'
 import { allocatedBytes, isGone, spaceNames } from './walk.js'
 
@@ -141,15 +142,18 @@ async function checkSpace(folder: string, name: string, signal: AbortSignal): Pr
   }
 }
 
-/** Removes what does not belong into `spaces/`, `clients/` and `facts/`. */
+/** Removes what does not belong into `spaces/`, `clients/`, `facts/` and `pins/`. */
 async function pruneStrangers(folder: string): Promise<number> {
   let removed = 0
-  for (const part of [SPACES, CLIENTS, FACTS]) {
+  for (const part of [SPACES, CLIENTS, FACTS, PINS]) {
     const path = join(folder, part)
     if (await isOtherThanFolder(path)) removed += remove(path)
   }
   for (const name of await list(join(folder, CLIENTS))) {
     if (!/^[0-9a-f]{16}$/.test(name)) removed += remove(join(folder, CLIENTS, name))
+  }
+  for (const name of await list(join(folder, PINS))) {
+    if (!isPinName(name)) removed += remove(join(folder, PINS, name))
   }
   for (const prefix of await list(join(folder, SPACES))) {
     const path = join(folder, SPACES, prefix)

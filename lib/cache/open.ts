@@ -1,7 +1,9 @@
 import { rateLimited, type Log } from '../log/log.js'
-import type { Bytes, Milliseconds, PieceSpace } from '../space/space.js'
+import type { Bytes, Milliseconds, PieceSpace, Slice } from '../space/space.js'
+import type { Evicted } from './evict.js'
 import type { Piece } from '../verify/piece.js'
 import { prepareFolder } from './folder.js'
+import { Pins } from './pins.js'
 import { geometryOf } from './format.js'
 import { countCache } from './inspect.js'
 import { MemoryTier } from './memory.js'
@@ -10,8 +12,9 @@ import { ResidentFiles } from './resident-files.js'
 import { ResidentSpace, type Host } from './resident-space.js'
 import { removeDeadTransfers, Scratch } from './scratch.js'
 import type { SpaceFiles } from './space-files.js'
-import type { CachedSpace, CachedSummary, CacheUsage, PieceStore } from './store.js'
+import type { CacheRoom, CachedSpace, CachedSummary, CacheUsage, PieceStore } from './store.js'
 import { Trouble } from './trouble.js'
+import { UsedRoom } from './used-room.js'
 
 export interface PieceStoreOptions {
   readonly folder: string
@@ -53,8 +56,10 @@ class DiskPieceStore implements PieceStore, Host {
   readonly memory: MemoryTier
   readonly quota: Quota
   readonly scratch: Scratch
+  readonly pins: Pins
   readonly trouble: Trouble
   readonly #files: ResidentFiles
+  readonly #used: UsedRoom
   readonly #options: PieceStoreOptions
   readonly #damageLog: Log
   readonly #spaces = new Map<string, ResidentSpace>()
@@ -73,7 +78,9 @@ class DiskPieceStore implements PieceStore, Host {
     this.#damageLog = rateLimited(log, TICK)
     this.memory = new MemoryTier(options.memoryBytes ?? DEFAULT_MEMORY)
     this.trouble = new Trouble(log)
+    this.#used = new UsedRoom(root, log)
     this.quota = new Quota({ root, limitBytes, minFreeBytes, log, resident: (name) => this.#spaces.get(name) })
+    this.pins = new Pins({ root, limitBytes, alone: (work) => this.quota.alone(work) })
     const written = (bytes: Bytes): void => {
       this.#active = true
       this.quota.written(bytes)
@@ -116,8 +123,27 @@ class DiskPieceStore implements PieceStore, Host {
     }
   }
 
+  async evict({ space, offset, length }: Slice): Promise<Evicted> {
+    const geometry = geometryOf(space)
+    if (geometry === undefined || length <= 0) return { pieces: 0, bytes: 0 }
+    const { name, pieceLength } = geometry
+    const resident = this.#spaces.get(name)
+    const first = Math.floor(offset / pieceLength)
+    const evicted = await this.quota.evictRange(name, first, Math.ceil((offset + length) / pieceLength))
+    if (resident !== undefined) this.memory.drop(resident.serial)
+    return evicted
+  }
+
   async usage(): Promise<CacheUsage> {
     return { ...(await countCache(this.#options.folder)), limitBytes: this.#options.limitBytes }
+  }
+
+  async room(): Promise<CacheRoom> {
+    return { usedBytes: await this.#used.bytes(), limitBytes: this.#options.limitBytes }
+  }
+
+  get evicted(): Evicted {
+    return this.quota.evicted
   }
 
   async close(): Promise<void> {
@@ -233,6 +259,10 @@ class OpenSpace implements CachedSpace {
     return this.#usable ? this.resident.cachedIn(start, end) : 0
   }
 
+  states(from: number, to: number): Uint8Array {
+    return this.#usable ? this.resident.states(from, to) : new Uint8Array(Math.max(0, to - from))
+  }
+
   async markWhole(): Promise<void> {
     if (this.#usable) await this.resident.markWhole()
   }
@@ -280,6 +310,10 @@ class UncachedSpace implements CachedSpace {
 
   cachedIn(): Bytes {
     return 0
+  }
+
+  states(from: number, to: number): Uint8Array {
+    return new Uint8Array(Math.max(0, to - from))
   }
 
   async markWhole(): Promise<void> {

@@ -75,6 +75,11 @@ export class Presence {
     return { cachedBytes: this.#bytes, complete, assurance }
   }
 
+  /** A byte for each of the pieces `[from, to)`: 0 absent, else how sure ({@link STATES}). */
+  states(from: number, to: number): Uint8Array {
+    return this.#states?.slice(from, to) ?? new Uint8Array(Math.max(0, to - from))
+  }
+
   /** Bytes of `[start, end)` of the space that lie in pieces that are there. */
   bytesIn(start: Bytes, end: Bytes): Bytes {
     const { pieceLength, length, pieces } = this.geometry

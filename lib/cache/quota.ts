@@ -6,9 +6,10 @@ import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import { ClientFile, readNumber, writeNumber } from './clients.js'
-import { evict, type Resident } from './evict.js'
+import { evict, evictRange, type Evicted, type Resident } from './evict.js'
 import { EVICT_LOCK, isLinked, openFile } from './folder.js'
 import { native } from './native.js'
+import { pinnedIn } from './pins.js'
 import { allocatedBytes } from './walk.js'
 
 const MIB = 1_048_576
@@ -53,6 +54,8 @@ export class Quota {
   #refill: Promise<boolean> | undefined
   #refusedUntil: Milliseconds = -Infinity
   #unlockedAt: Milliseconds = -Infinity
+  /** By this process, since it was started. */
+  evicted: Evicted = { pieces: 0, bytes: 0 }
   #closed = false
   #replaced = false
   /** A counter that was written before a crash may not be believed. */
@@ -211,7 +214,14 @@ export class Quota {
 
   async #evict(need: Bytes, inFlight: Bytes): Promise<boolean> {
     const { root, log, resident } = this.#options
-    return evict({ root, need, inFlight, log, resident })
+    const evicted = (pieces: number, bytes: Bytes): void => {
+      this.#count({ pieces, bytes })
+    }
+    return evict({ root, need, inFlight, log, resident, evicted, pinned: pinnedIn(root, this.#options.limitBytes) })
+  }
+
+  #count({ pieces, bytes }: Evicted): void {
+    this.evicted = { pieces: this.evicted.pieces + pieces, bytes: this.evicted.bytes + bytes }
   }
 
   /** How many bytes must become free before `bytes` may be written, to keep the disk's floor. */
@@ -222,7 +232,23 @@ export class Quota {
     return minFreeBytes + bytes - bavail * bsize
   }
 
-  async #locked(work: (lock: number) => Promise<boolean>): Promise<boolean> {
+  /** Runs `work` while no other process evicts. */
+  async alone<T>(work: () => Promise<T>): Promise<T> {
+    return this.#locked(work)
+  }
+
+  /** Evicts what is there of the pieces `[from, to)` of a space, but for pinned ones. */
+  async evictRange(name: string, from: number, to: number): Promise<Evicted> {
+    return this.#locked(async () => {
+      const { root, log, resident, limitBytes } = this.#options
+      const options = { root, need: 0, inFlight: 0, log, resident, pinned: pinnedIn(root, limitBytes) }
+      const evicted = await evictRange(options, name, from, to)
+      this.#count(evicted)
+      return evicted
+    })
+  }
+
+  async #locked<T>(work: (lock: number) => Promise<T>): Promise<T> {
     if (this.#client.hasOthers && performance.now() - this.#unlockedAt < POLITE_FOR) await sleep(POLITE_FOR)
     const lock = await this.#lock()
     try {

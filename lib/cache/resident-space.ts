@@ -270,6 +270,10 @@ export class ResidentSpace implements Resident {
     return this.#present().bytesIn(start, end)
   }
 
+  states(from: number, to: number): Uint8Array {
+    return this.#present().states(from, to)
+  }
+
   #present(): Presence {
     if (!this.#presence.isOld) return this.#presence
     let files: SpaceFiles | undefined

@@ -1,5 +1,7 @@
 import type { Assurance, Piece } from '../verify/piece.js'
-import type { Bytes, PieceSpace } from '../space/space.js'
+import type { Bytes, PieceSpace, Slice } from '../space/space.js'
+import type { Evicted } from './evict.js'
+import type { Pins } from './pins.js'
 import type { Scratch } from './scratch.js'
 
 /** The bounded piece store on disk; the reader and the seeder need just this of it. */
@@ -8,7 +10,15 @@ export interface PieceStore {
   open(space: PieceSpace): CachedSpace
   /** Files of whole transfers, under the same bound. Whoever writes there must have ended before the store is closed. */
   readonly scratch: Scratch
+  /** Content that is not evicted. */
+  readonly pins: Pins
+  /** Forgets the pieces that `slice` lies in, now, but for pinned ones; says how many were there. */
+  evict(slice: Slice): Promise<Evicted>
   usage(): Promise<CacheUsage>
+  /** What it takes of its bound, as it was some seconds ago: cheap to ask again and again. */
+  room(): Promise<CacheRoom>
+  /** What this process has evicted since it was started. */
+  readonly evicted: Evicted
   close(): Promise<void>
 }
 
@@ -18,6 +28,11 @@ export interface CacheUsage {
   readonly limitBytes: Bytes
   readonly spaces: number
   readonly pieces: number
+}
+
+export interface CacheRoom {
+  readonly usedBytes: Bytes
+  readonly limitBytes: Bytes
 }
 
 export interface CachedSpace {
@@ -37,6 +52,8 @@ export interface CachedSpace {
   summary(): CachedSummary
   /** Cached bytes of `[start, end)` of the space, counting only present pieces. */
   cachedIn(start: Bytes, end: Bytes): Bytes
+  /** A byte for each of the pieces `[from, to)`: 0 absent, 1 unchecked, 2 checked by its hash, 3 with the whole content. */
+  states(from: number, to: number): Uint8Array
   /** Remembers that all pieces there now were checked together against the whole content's hash. */
   markWhole(): Promise<void>
   /** Forgets every piece, on disk too: what is there was shown to be wrong. */

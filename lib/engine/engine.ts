@@ -10,6 +10,7 @@ import { StoreSets } from '../stores/store-sets.js'
 import { startSwarm, type Swarm, type SwarmOptions } from '../swarm/swarm.js'
 import type { FileNode, Node, Tree } from '../tree/tree.js'
 import { attributesOf } from './attributes.js'
+import { Activity } from './activity.js'
 import type { Content } from './content.js'
 import type { Deps, VerifyMode } from './deps.js'
 import { DEFAULT_MANIFESTS, ManifestAccess, type ManifestSettings } from './manifest-access.js'
@@ -51,6 +52,10 @@ export interface Engine {
   readonly volume: Volume
   readonly store: PieceStore
   readonly swarm: Swarm
+  /** Who reads what, what waits and what failed. */
+  readonly activity: Activity
+  /** The piece spaces in use. */
+  readonly spaces: Spaces
   /** Bytes fetched since the start, by the name of the source. */
   readonly fetched: ReadonlyMap<string, Bytes>
 }
@@ -71,8 +76,10 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
   const facts = openFacts({ folder: cacheFolder, log })
   const { allowAddresses, forbid } = options
   const stores = new StoreSets({ allowAddresses, cacheFolder, scratch: store.scratch, log, forbid })
+  const activity = new Activity()
+  const spaces = new Spaces({ store, cacheLimit, log, activity, explain: options.explain ?? false })
   const deps: Deps = {
-    spaces: new Spaces({ store, cacheLimit, log, explain: options.explain ?? false }),
+    spaces,
     facts,
     manifests: new ManifestAccess(options.manifests ?? DEFAULT_MANIFESTS, facts, log),
     client,
@@ -96,7 +103,14 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
     const tree = await openTrees(sources, sourceOptions)
     const sizes = new SizeFiller(tree, deps)
     if (options.learnSizes) sizes.start()
-    return { volume: new EngineVolume({ tree, deps, store, sizes, close }), store, swarm, fetched: deps.spaces.fetched }
+    return {
+      volume: new EngineVolume({ tree, deps, store, sizes, activity, close }),
+      store,
+      swarm,
+      activity,
+      spaces,
+      fetched: spaces.fetched,
+    }
   } catch (error) {
     await close()
     throw error
@@ -124,6 +138,7 @@ interface VolumeParts {
   readonly deps: Deps
   readonly store: PieceStore
   readonly sizes: SizeFiller
+  readonly activity: Activity
   readonly close: () => Promise<void>
 }
 
@@ -150,9 +165,13 @@ class EngineVolume implements Volume {
     if (node.kind !== 'file') {
       throw new AnnexfsError(node.kind === 'dir' ? 'IS_A_DIRECTORY' : 'INVALID', `${path} is not a file`)
     }
-    const file = await this.#open(node, signal)
+    const { activity } = this.#parts
+    const file = await this.#open(node, signal).catch((error: unknown) => {
+      activity.failed(path, error)
+      throw error
+    })
     if (node.size === undefined && node.content.kind === 'key') this.#parts.sizes.learned(node.content, file.size)
-    return file
+    return activity.watch(path, file)
   }
 
   #open(node: FileNode<Content>, signal: AbortSignal): Promise<OpenFile> {

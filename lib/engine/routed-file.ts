@@ -1,8 +1,18 @@
 import { AnnexfsError, isAnnexfsError, type Attempt } from '../errors.js'
 import type { Log } from '../log/log.js'
-import type { Bytes } from '../space/space.js'
+import type { CachedSpace } from '../cache/store.js'
+import type { Fetcher } from '../scheduler/fetcher.js'
+import type { Bytes, Slice } from '../space/space.js'
 import type { OpenFile } from './volume.js'
-import { WrongContent } from './wholeness.js'
+import { WrongContent, type Wholeness } from './wholeness.js'
+
+/** The piece space behind an open file, for whoever shows it, fills it or takes it away. */
+export interface FileView {
+  readonly slice: Slice
+  readonly cache: CachedSpace
+  readonly fetcher: Fetcher
+  readonly wholeness: Wholeness
+}
 
 /** One way to the bytes of a file: in place, through its key's piece space, through a torrent. */
 export interface Route {
@@ -10,6 +20,8 @@ export interface Route {
   read(offset: Bytes, length: Bytes, into: Uint8Array, signal: AbortSignal): number | Promise<Uint8Array>
   /** See {@link OpenFile.settled}. */
   settled?(): Promise<void>
+  /** Of a way through a piece space. */
+  readonly view?: FileView
   close(): void
 }
 
@@ -56,6 +68,16 @@ export class RoutedFile implements OpenFile {
       this.#attempts.push(...attemptsOf(route.name, error))
       return this.#readNext(route, offset, length, signal)
     })
+  }
+
+  /** Of the way by which it is read now; undefined for one in place. */
+  view(): FileView | undefined {
+    return this.#current?.view
+  }
+
+  /** The name of the way by which it is read now. */
+  way(): string {
+    return this.#current?.name ?? 'a way to the content'
   }
 
   async settled(): Promise<void> {

@@ -28,6 +28,7 @@ export function spaceRoute(name: string, spec: SpaceSpec, deps: Deps): Route & {
   return {
     name,
     generation,
+    view: { slice: spec.slice, cache: space.cache, fetcher: space.fetcher, wholeness },
     read: (offset, length, into, signal) => reader.read(offset, length, into, signal),
     settled: () => wholeness.settled(generation),
     close: () => {

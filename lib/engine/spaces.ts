@@ -1,5 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { CachedSpace, PieceStore } from '../cache/store.js'
+import { Activity } from './activity.js'
+import { PieceOrigins } from './activity-pieces.js'
 import type { Log } from '../log/log.js'
 import { Fetcher, type SourceList } from '../scheduler/fetcher.js'
 import { fetchBudget } from '../scheduler/budget.js'
@@ -12,6 +14,8 @@ export interface SpacesOptions {
   readonly store: PieceStore
   readonly cacheLimit: Bytes
   readonly log: Log
+  /** Is told of everything that arrives. */
+  readonly activity?: Activity
   /** Log what each read that waited noticeably waited for. */
   readonly explain?: boolean
 }
@@ -44,6 +48,7 @@ interface History {
 interface Entry {
   readonly cache: CachedSpace
   readonly fetcher: Fetcher
+  readonly pieces: PieceOrigins
   /** By `offset+length` of the slice and what it is checked as. */
   readonly wholes: Map<string, Wholeness>
   readonly history: History
@@ -64,6 +69,7 @@ const LINGER: Milliseconds = 30_000
 /** The piece spaces in use: each is fetched, checked and counted once, however many files and readers share it. */
 export class Spaces {
   readonly #options: SpacesOptions
+  readonly #activity: Activity
   readonly #entries = new Map<SpaceId, Entry>()
   readonly #budget = fetchBudget(AHEAD_IN_FLIGHT)
   /** Files on the same remote share its limits, and what was measured of it. */
@@ -75,6 +81,7 @@ export class Spaces {
 
   constructor(options: SpacesOptions) {
     this.#options = options
+    this.#activity = options.activity ?? new Activity()
   }
 
   acquire(spec: SpaceSpec): ActiveSpace {
@@ -104,8 +111,13 @@ export class Spaces {
   }
 
   /** The space with this id if it is in use now. */
-  peek(id: SpaceId): Pick<ActiveSpace, 'cache' | 'fetcher'> | undefined {
+  peek(id: SpaceId): (Pick<ActiveSpace, 'cache' | 'fetcher'> & { readonly pieces: PieceOrigins }) | undefined {
     return this.#entries.get(id)
+  }
+
+  /** Those that are in use, and lately were. */
+  *fetchers(): IterableIterator<Fetcher> {
+    for (const { fetcher } of this.#entries.values()) yield fetcher
   }
 
   close(): void {
@@ -114,7 +126,9 @@ export class Spaces {
 
   #open(spec: SpaceSpec): Entry {
     const { store, log, explain = false } = this.#options
+    const activity = this.#activity
     const { space } = spec.slice
+    const pieces = new PieceOrigins(space)
     const cache: CachedSpace = store.open(space)
     const history: History = this.#wrong.get(space.id) ?? { trust: new Trust(), generations: new Map() }
     const fetcher: Fetcher = new Fetcher({
@@ -129,10 +143,14 @@ export class Spaces {
       onFetched: () => {
         for (const wholeness of wholes.values()) wholeness.pieceArrived()
       },
-      onBytes: (source, bytes) => this.#count(source, bytes),
+      onBytes: (source, bytes, from, place) => {
+        this.#count(source, bytes)
+        activity.origins.arrived(from, place, bytes)
+      },
+      onPiece: (index, source) => pieces.set(index, activity.origins.of(source).name),
     })
     const wholes = new Map<string, Wholeness>()
-    return { cache, fetcher, wholes, history, users: 0, lingering: undefined }
+    return { cache, fetcher, pieces, wholes, history, users: 0, lingering: undefined }
   }
 
   #count(source: string, bytes: Bytes): void {

@@ -1,6 +1,6 @@
 import type { CachedSpace } from '../cache/store.js'
 import { AnnexfsError, isAnnexfsError } from '../errors.js'
-import type { Demand } from '../sources/source.js'
+import type { Demand, Source } from '../sources/source.js'
 import type { Bytes, PieceSpace, Urgency } from '../space/space.js'
 import { checkPiece, type Piece } from '../verify/piece.js'
 import { Assembly } from './assembly.js'
@@ -9,6 +9,7 @@ import type { Supplier } from './candidates.js'
 import { Carrier } from './carrier.js'
 import type { Flight } from './flight.js'
 import { NO_FAILURES } from './health.js'
+import type { Place } from './places.js'
 import type { WasteBudget } from './waste.js'
 import type { Part } from './split.js'
 import { transfer } from './transfer.js'
@@ -30,7 +31,7 @@ export interface CarriersOptions {
   /** A transfer has ended, in whatever way, and is no longer among the running. */
   readonly onEnd: () => void
   readonly onFetched?: (() => void) | undefined
-  readonly onBytes?: ((source: string, bytes: Bytes) => void) | undefined
+  readonly onBytes?: ((source: string, bytes: Bytes, from: Source, place: Place) => void) | undefined
 }
 
 /** Part of a piece to be brought in parts. */
@@ -153,7 +154,7 @@ export class Carriers {
     if (carrier.supplier.holding.piece === undefined) place.arrived(bytes, counted, now)
     else place.pieceArrived(bytes, counted, now)
     this.#options.waste.fetched(bytes)
-    this.#options.onBytes?.(carrier.supplier.source.name, bytes)
+    this.#options.onBytes?.(carrier.supplier.source.name, bytes, carrier.supplier.source, place)
   }
 
   async #carry(carrier: Carrier, demand: Demand): Promise<void> {

@@ -14,7 +14,7 @@ import { explain, seconds, type Wait } from './explain.js'
 import { Flight, isForGood } from './flight.js'
 import { afterFailure } from './health.js'
 import { hasPiece } from './offers.js'
-import { Places } from './places.js'
+import { Places, type Place } from './places.js'
 import { pump } from './pump.js'
 import { timedOut, unavailable } from './refusals.js'
 import { rescue } from './rescue.js'
@@ -43,7 +43,9 @@ export interface FetcherOptions {
   /** Called after each piece that was fetched and put into the cache. */
   readonly onFetched?: () => void
   /** Told of bytes as they arrive, for the statistics. */
-  readonly onBytes?: (source: string, bytes: number) => void
+  readonly onBytes?: (source: string, bytes: number, from: Source, place: Place) => void
+  /** Told of each piece that came, and from where. */
+  readonly onPiece?: (index: number, source: Source) => void
 }
 
 export interface SourceList {
@@ -111,6 +113,19 @@ export class Fetcher {
   /** Names of the sources that are known to have the content now. */
   get sourceNames(): readonly string[] {
     return this.#trusted().map((one) => one.source.name)
+  }
+
+  /** What is known of the sources that have the content. */
+  get suppliers(): readonly Supplier[] {
+    return this.#suppliers?.ready ?? []
+  }
+
+  /** Pieces that are wanted and not there, each with the source that was asked for it, if one was. */
+  *underway(): IterableIterator<{ readonly index: number; readonly source: Source | undefined }> {
+    for (const { index, carriers } of this.#flights.values()) {
+      const [first] = carriers
+      yield { index, source: first?.supplier.source }
+    }
   }
 
   /** Names of the sources that brought unchecked pieces since this was last cleared. */
@@ -247,6 +262,7 @@ export class Fetcher {
   }
 
   #arrived(piece: Piece, carrier: Carrier): void {
+    this.#options.onPiece?.(piece.index, carrier.supplier.source)
     const flight = this.#flights.get(piece.index)
     if (flight !== undefined) {
       this.#flights.delete(piece.index)

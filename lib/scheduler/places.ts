@@ -37,6 +37,8 @@ export class Place {
   probedAt: Milliseconds = -Infinity
   lastAsked: Milliseconds = -Infinity
   lastBytes: Milliseconds = -Infinity
+  /** Failed requests since the start. */
+  failuresEver = 0
   #bringsPieces = false
   #streams = 0
   #windowBytes: Bytes = 0
@@ -113,6 +115,7 @@ export class Place {
   }
 
   failed(now: Milliseconds): void {
+    this.failuresEver += 1
     this.#health = afterFailure(this.#health, now)
   }
 

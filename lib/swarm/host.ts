@@ -216,6 +216,7 @@ export class Host {
       uploadSpeed: this.#client.uploadSpeed,
       downloaded: sessions.reduce((total, session) => total + session.downloaded, 0),
       uploaded: sessions.reduce((total, session) => total + session.uploaded, 0),
+      evicted: this.host.store.evicted,
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Bytes, Milliseconds, Urgency } from '../space/space.js'
+import type { Evicted } from '../cache/evict.js'
 import type { LogFields } from '../log/log.js'
 import type { PeerStatus, TorrentStatus } from './swarm.js'
 
@@ -86,6 +87,8 @@ export interface ProcessStatus {
   readonly uploadSpeed: number
   readonly downloaded: Bytes
   readonly uploaded: Bytes
+  /** From the cache, to make room. */
+  readonly evicted: Evicted
 }
 
 export type { PeerStatus, TorrentStatus }

@@ -143,6 +143,7 @@ export class SwarmProcess implements PieceSwarm {
       uploadSpeed: status?.uploadSpeed ?? 0,
       downloaded: status?.downloaded ?? 0,
       uploaded: status?.uploaded ?? 0,
+      evicted: status?.evicted ?? { pieces: 0, bytes: 0 },
       banned: [...this.#banned],
     }
   }

@@ -119,6 +119,7 @@ export class Session {
         downloadSpeed: wire.downloadSpeed(),
         uploadSpeed: wire.uploadSpeed(),
         choking: wire.peerChoking,
+        kind: kindOf(wire.type),
       })),
     }
   }
@@ -297,6 +298,12 @@ export class Session {
 
 /** What webtorrent sees in place of a piece that is not here. */
 const MISSING = Object.freeze({ length: 0, missing: 0 })
+
+/** webtorrent's names for how a peer is connected, as people would say it. */
+function kindOf(type: string): string {
+  if (type === 'tcpOutgoing') return 'tcp'
+  return type === 'tcpIncoming' ? 'tcp (incoming)' : type
+}
 
 function bits(byte: number): number {
   let count = 0

@@ -1,3 +1,4 @@
+import type { Evicted } from '../cache/evict.js'
 import type { PieceStore } from '../cache/store.js'
 import type { Log } from '../log/log.js'
 import type { Source } from '../sources/source.js'
@@ -74,6 +75,8 @@ export interface SwarmStatus {
   /** Payload bytes since the process was started. */
   readonly downloaded: Bytes
   readonly uploaded: Bytes
+  /** What its process has evicted from the cache to make room. */
+  readonly evicted: Evicted
   /** Addresses that gave wrong bytes and are not spoken to any more. */
   readonly banned: readonly string[]
 }
@@ -95,6 +98,8 @@ export interface PeerStatus {
   readonly downloadSpeed: number
   readonly uploadSpeed: number
   readonly choking: boolean
+  /** How it is connected: `tcp`, `tcp (incoming)`, `webrtc`. */
+  readonly kind: string
 }
 
 /**

@@ -115,6 +115,7 @@ export function memoryCache(space: PieceSpace): CachedSpace & { readonly pieces:
       assurance: pieces.size === 0 ? 'none' : 'pending',
     }),
     cachedIn,
+    states: (from, to) => Uint8Array.from({ length: to - from }, (_, n) => (pieces.has(from + n) ? 1 : 0)),
     markWhole: async () => undefined,
     drop: async () => pieces.clear(),
     close: () => undefined,

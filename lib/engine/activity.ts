@@ -1,0 +1,89 @@
+import { isAnnexfsError, reasonOf } from '../errors.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
+import { WatchedFile } from './activity-file.js'
+import { Origins } from './activity-origins.js'
+import type { OpenFile } from './volume.js'
+
+/** An error that a reader got. */
+export interface ReadFailure {
+  readonly time: Milliseconds
+  readonly path: string
+  readonly reason: string
+}
+
+/** A read that waits for bytes. */
+export interface Waiting {
+  readonly file: WatchedFile
+  readonly range: ByteRange
+  readonly since: Milliseconds
+}
+
+const MOST_ERRORS = 100
+/** An error lists all that was tried; its start says enough. */
+const LONGEST_REASON = 2_000
+
+/**
+ * What is going on in an engine: who reads what, who waits, what failed, what comes from where. The engine writes it
+ * down, whoever shows it reads it. A read of cached bytes costs it a counter and a position.
+ */
+export class Activity {
+  readonly origins = new Origins()
+  /** Bytes given to readers. */
+  readBytes: Bytes = 0
+  readonly #files = new Set<WatchedFile>()
+  readonly #waiting = new Set<Waiting>()
+  readonly #errors: ReadFailure[] = []
+
+  /** All that are open. */
+  get files(): ReadonlySet<WatchedFile> {
+    return this.#files
+  }
+
+  /** The oldest first. */
+  get waiting(): ReadonlySet<Waiting> {
+    return this.#waiting
+  }
+
+  /** The last errors that readers got, newest first. */
+  get errors(): readonly ReadFailure[] {
+    return this.#errors.toReversed()
+  }
+
+  /** Bytes fetched since the start. */
+  get fetchedBytes(): Bytes {
+    let total = 0
+    for (const origin of this.origins.values()) total += origin.throughput.total
+    return total
+  }
+
+  /** `file`, with its use written down until it is closed. */
+  watch(path: string, file: OpenFile): OpenFile {
+    const watched = new WatchedFile(path, file, this)
+    this.#files.add(watched)
+    return watched
+  }
+
+  /** Called by {@link WatchedFile}. */
+  closed(file: WatchedFile): void {
+    this.#files.delete(file)
+  }
+
+  waits(waiting: Waiting): void {
+    this.#waiting.add(waiting)
+  }
+
+  answered(waiting: Waiting): void {
+    this.#waiting.delete(waiting)
+  }
+
+  /** Notes an error that a reader gets; that it gave up by itself is none. */
+  failed(path: string, error: unknown): void {
+    if (isAnnexfsError(error, 'ABORTED')) return
+    this.#errors.push({ time: Date.now(), path, reason: shortened(reasonOf(error)) })
+    if (this.#errors.length > MOST_ERRORS) this.#errors.shift()
+  }
+}
+
+function shortened(reason: string): string {
+  return reason.length <= LONGEST_REASON ? reason : `${reason.slice(0, LONGEST_REASON)}…`
+}
