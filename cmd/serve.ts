@@ -1,0 +1,61 @@
+import { openEngine } from '../lib/engine/engine.js'
+import { AnnexfsError, reasonOf } from '../lib/errors.js'
+import { gateway, type Gateway } from '../lib/gateway/gateway.js'
+import { tellReady } from './daemon.js'
+import { EXIT } from './exit-codes.js'
+import { GATEWAY_OPTIONS, gatewaySettings } from './gateway-options.js'
+import type { Command } from './help.js'
+import { commandLog } from './open.js'
+import { engineSettings, readTimeout, SOURCE_OPTIONS } from './options.js'
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** `annexfs serve SOURCE...` */
+export const serveCommand: Command = {
+  name: 'serve',
+  summary: 'serve one or more SOURCEs over HTTP and WebDAV, without FUSE',
+  usage: ['SOURCE... [--listen 127.0.0.1:8080] [options]'],
+  description:
+    'Serves the same files as a mount, read-only: to browsers, players and download programs over HTTP, and to ' +
+    'programs that mount WebDAV. Runs in the foreground until Ctrl-C or SIGTERM. Only this machine can connect unless ' +
+    '--listen says otherwise, and then only who knows the secret of --token or --basic-auth. What it is doing ' +
+    'shows at /-/.',
+  options: [
+    { name: 'listen', value: 'ADDRESS:PORT', help: 'where to listen; port 0 takes any', fallback: '127.0.0.1:8080' },
+    ...GATEWAY_OPTIONS,
+    ...SOURCE_OPTIONS,
+  ],
+  async run(given) {
+    const sources = given.positional
+    if (sources.length === 0) throw new AnnexfsError('USAGE', 'serve wants at least one SOURCE')
+    const log = commandLog(given)
+    const settings = engineSettings(given)
+    const timeout = readTimeout(given)
+    const listening = await gatewaySettings(given, log)
+    if (listening === undefined) throw new AnnexfsError('USAGE', 'serve wants --listen')
+    const engine = await openEngine(sources, { ...settings, log, forbid: () => false })
+    const { volume } = engine
+    let serving: Gateway
+    try {
+      serving = await gateway({ volume, readTimeout: timeout, log, ...listening })
+    } catch (error) {
+      await volume.close()
+      throw error
+    }
+    log.info(`serving ${sources.join(', ')} at ${serving.url}`)
+    // A fault of ours must not end everybody's downloads; what it concerned has failed, or will at its deadline.
+    const onFault = (reason: unknown): void =>
+      log.error('an error that nobody handled; please report it', { reason: reasonOf(reason) })
+    process.on('unhandledRejection', onFault)
+    const asked = new Promise<void>((resolve) => {
+      for (const signal of SIGNALS) process.once(signal, () => resolve())
+    })
+    await tellReady()
+    await asked
+    await serving.close()
+    await volume.close()
+    process.off('unhandledRejection', onFault)
+    log.info('stopped serving')
+    return EXIT.ok
+  },
+}
