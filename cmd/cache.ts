@@ -14,7 +14,7 @@ export const cacheCommand: Command = {
     'info: what is in the cache. check: reads all of it again, forgets every piece whose checksum is wrong and removes ' +
     'what does not belong; exit code 5 when something was wrong. clear: removes all of it (mounts that use it go on, ' +
     'and fetch again).',
-  options: SOURCE_OPTIONS.filter((option) => option.name === 'cache-dir'),
+  options: SOURCE_OPTIONS.filter(({ name }) => name === 'cache-dir' || name === 'config'),
   async run(given) {
     const [action, ...rest] = given.positional
     if (rest.length > 0) throw new AnnexfsError('USAGE', 'cache wants one of info, check, clear')

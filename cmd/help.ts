@@ -10,6 +10,8 @@ export interface Command {
   readonly usage: readonly string[]
   readonly description: string
   readonly options: readonly OptionSpec[]
+  /** Named by the next word; each has its own options and help. Its `name` begins with the name of this one. */
+  readonly subcommands?: readonly Command[]
   /** @returns the exit code. */
   run(given: Given, argv: readonly string[]): Promise<number>
 }
@@ -17,7 +19,7 @@ export interface Command {
 const WIDTH = 80
 
 export function mainHelp(commands: readonly Command[]): string {
-  const rows = commands.map((one) => row(`  ${one.name}`, 12, one.summary)).join('')
+  const rows = commands.map((one) => row(`  ${one.name}`, 14, one.summary)).join('')
   return `annexfs ${version()}: git-annex repositories and torrents as ordinary files, before any of it was downloaded
 
 Usage: annexfs COMMAND [ARGUMENTS]
@@ -45,6 +47,11 @@ export function helpOf(command: Command): string {
     `${index === 0 ? 'Usage: ' : '       '}annexfs ${command.name} ${line}`.trimEnd(),
   )
   const options = command.options.map(optionRow).join('')
+  const below = (command.subcommands ?? [])
+    .map((one) => row(`  ${one.name.slice(command.name.length + 1)}`, 12, one.summary))
+    .join('')
+  if (below !== '')
+    return `${usage.join('\n')}\n\n${wrap(command.description, WIDTH).join('\n')}\n\nCommands:\n${below}`
   return `${usage.join('\n')}\n\n${wrap(command.description, WIDTH).join('\n')}\n${
     options === '' ? '' : `\nOptions:\n${options}`
   }\nSizes: 64MiB, 10GB, 1048576. Times: 30s, 2m.\n`

@@ -1,13 +1,19 @@
 import { isAnnexfsError, reasonOf } from '../lib/errors.js'
-import { printable } from '../lib/log/log.js'
+import { jsonLog, printable } from '../lib/log/log.js'
+import { withoutSecrets } from '../lib/log/secrets.js'
 import { cacheCommand } from './cache.js'
 import { catCommand } from './cat.js'
+import { completionCommand } from './completion.js'
+import { configCommand } from './config.js'
+import { configured, withOrigin, type ConfiguredGiven } from './config-layers.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
 import { helpOf, mainHelp, type Command } from './help.js'
 import { lsCommand } from './ls.js'
 import { manifestCommand } from './manifest.js'
 import { mountCommand } from './mount.js'
+import { commandLog } from './open.js'
+import { torrentCommand } from './torrent.js'
 import { unmountCommand } from './unmount.js'
 import { version } from './version.js'
 import { parseArguments } from './options.js'
@@ -19,13 +25,22 @@ const COMMANDS: readonly Command[] = [
   catCommand,
   cacheCommand,
   manifestCommand,
+  torrentCommand,
+  configCommand(() => COMMANDS),
   doctorCommand,
+  completionCommand(() => COMMANDS),
 ]
 
+function findCommand(name: string, next: string | undefined): Command | undefined {
+  const command = COMMANDS.find((one) => one.name === name)
+  return command?.subcommands?.find((one) => one.name === `${name} ${next}`) ?? command
+}
+
 async function main(argv: readonly string[]): Promise<number> {
-  const [name, ...rest] = argv
+  const name = argv[0]
+  let rest = argv.slice(1)
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
-    const command = COMMANDS.find((one) => one.name === rest[0])
+    const command = findCommand(rest[0] ?? '', rest[1])
     process.stdout.write(command === undefined ? mainHelp(COMMANDS) : helpOf(command))
     return name === undefined ? EXIT.usage : EXIT.ok
   }
@@ -33,20 +48,30 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(`annexfs ${version()}\n`)
     return EXIT.ok
   }
-  const command = COMMANDS.find((one) => one.name === name)
+  const command = findCommand(name, rest[0])
   if (command === undefined) {
     process.stderr.write(`annexfs: there is no command ${JSON.stringify(name)}; see annexfs --help\n`)
     return EXIT.usage
   }
+  if (command.name !== name) rest = rest.slice(1)
   const end = rest.indexOf('--')
   if (rest.slice(0, end < 0 ? undefined : end).some((argument) => argument === '--help' || argument === '-h')) {
     process.stdout.write(helpOf(command))
     return EXIT.ok
   }
+  let given: ConfiguredGiven | undefined
   try {
-    return await command.run(parseArguments(rest, command.options), rest)
-  } catch (error) {
-    process.stderr.write(`annexfs: ${printable(reasonOf(error))}\n`)
+    const { notices, ...found } = await configured(parseArguments(rest, command.options), command, COMMANDS)
+    given = found.given
+    for (const notice of notices) commandLog(given).warn(notice)
+    return await command.run(given, rest)
+  } catch (failure) {
+    const error = given === undefined ? failure : withOrigin(failure, given)
+    if (given?.get('log-format') === 'json') {
+      jsonLog('error', (line) => process.stderr.write(line)).error(reasonOf(error))
+      return exitCodeOf(error)
+    }
+    process.stderr.write(`annexfs: ${printable(withoutSecrets(reasonOf(error)))}\n`)
     if (isAnnexfsError(error, 'USAGE')) process.stderr.write(`See annexfs ${command.name} --help\n`)
     if (!isAnnexfsError(error) && process.env['ANNEXFS_DEBUG'] !== undefined) console.error(error)
     return exitCodeOf(error)

@@ -1,10 +1,10 @@
 import { openEngine, type Engine } from '../lib/engine/engine.js'
-import { textLog, type Log } from '../lib/log/log.js'
-import { engineSettings, logLevel, type Given } from './options.js'
+import { openLog, type Log } from '../lib/log/log.js'
+import { engineSettings, logFormat, logLevel, type Given } from './options.js'
 
 /** The log of a command: lines on standard error, which stays ours when output is piped. */
 export function commandLog(given: Given): Log {
-  return textLog(logLevel(given), (line) => {
+  return openLog(logFormat(given), logLevel(given), (line) => {
     process.stderr.write(line)
   })
 }

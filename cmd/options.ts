@@ -6,7 +6,7 @@ import { VERIFY_MODES, type VerifyMode } from '../lib/engine/deps.js'
 import { MANIFEST_SIGNATURES } from '../lib/manifest/signatures.js'
 import type { EngineOptions } from '../lib/engine/engine.js'
 import type { ManifestSettings } from '../lib/engine/manifest-access.js'
-import { LOG_LEVELS, type LogLevel } from '../lib/log/log.js'
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from '../lib/log/log.js'
 import type { Milliseconds } from '../lib/space/space.js'
 import { parseSize, parseTime } from './units.js'
 
@@ -21,6 +21,8 @@ export interface OptionSpec {
   readonly fallback?: string
   /** May be given several times. */
   readonly several?: boolean
+  /** The values that there are, where they are few. */
+  readonly choices?: readonly string[]
 }
 
 /** Options of every command that opens a SOURCE. Each default stands beside its reason. */
@@ -40,12 +42,14 @@ export const SOURCE_OPTIONS: readonly OptionSpec[] = [
       'normal: check pieces with hashes at once, other content when it is complete; strict: return nothing before ' +
       'all of its content was checked; manifest: read no key without a manifest',
     fallback: 'normal',
+    choices: VERIFY_MODES,
   },
   {
     name: 'manifest-signatures',
     value: 'MODE',
     help: 'ignore; require: use only manifests from refs whose latest commit has a good signature',
     fallback: 'ignore',
+    choices: MANIFEST_SIGNATURES,
   },
   { name: 'manifest-swarm', help: 'also ask BitTorrent peers for keys with a manifest; tells them what is read' },
   { name: 'no-manifests', help: 'read keys as if there were no manifests' },
@@ -71,7 +75,19 @@ export const SOURCE_OPTIONS: readonly OptionSpec[] = [
   { name: 'no-webseeds', help: 'do not use the web seeds of torrents' },
   { name: 'no-seed', help: 'serve nothing to peers' },
   { name: 'explain', help: 'log what each read that waited for more than 0.1 s waited for, source by source' },
-  { name: 'log-level', value: 'LEVEL', help: LOG_LEVELS.join(', '), fallback: 'info' },
+  { name: 'log-level', value: 'LEVEL', help: LOG_LEVELS.join(', '), fallback: 'info', choices: LOG_LEVELS },
+  {
+    name: 'log-format',
+    value: 'FORMAT',
+    help: 'text: lines for people; json: an object a line',
+    fallback: 'text',
+    choices: LOG_FORMATS,
+  },
+  {
+    name: 'config',
+    value: 'FILE',
+    help: 'read settings from this file alone (default: annexfs.toml in $XDG_CONFIG_HOME/annexfs, /etc/annexfs.toml)',
+  },
 ]
 
 /** What was given, still as text. */
@@ -82,17 +98,31 @@ export interface Given {
   has(name: string): boolean
 }
 
+/** What the command line itself says. */
+export interface Parsed extends Given {
+  /** Whether the option is there, as itself or, of a switch, as its opposite. */
+  says(name: string): boolean
+}
+
+/** The opposite of a switch: `--no-x` of `--x`, and the other way about. */
+export function opposite(name: string): string {
+  return name.startsWith('no-') ? name.slice(3) : `no-${name}`
+}
+
 /**
- * Reads `argv` by a table of options.
+ * Reads `argv` by a table of options. Each switch has its opposite too, to undo what a configuration file says.
  * @throws AnnexfsError USAGE for an unknown option, a missing value, an option given twice.
  */
-export function parseArguments(argv: readonly string[], specs: readonly OptionSpec[]): Given {
+export function parseArguments(argv: readonly string[], specs: readonly OptionSpec[]): Parsed {
   const known = new Map(specs.map((spec) => [spec.name, spec]))
   const names = (wanted: boolean): string[] =>
     specs.filter((spec) => (spec.value !== undefined) === wanted).map((spec) => spec.name)
+  const opposites = names(false)
+    .map(opposite)
+    .filter((name) => !known.has(name))
   const parsed = minimist(spell(argv), {
     string: ['_', ...names(true)],
-    boolean: names(false).map(yes),
+    boolean: [...names(false), ...opposites].map(yes),
     alias: Object.fromEntries(specs.flatMap((spec) => (spec.short === undefined ? [] : [[spec.short, spec.name]]))),
     unknown: (argument) => {
       if (!argument.startsWith('-') || argument === '-') return true
@@ -112,11 +142,18 @@ export function parseArguments(argv: readonly string[], specs: readonly OptionSp
     return list
   }
   for (const name of names(true)) values(name)
+  const undone = (name: string): boolean => opposites.includes(opposite(name)) && parsed[yes(opposite(name))] === true
+  for (const name of names(false)) {
+    if (undone(name) && parsed[yes(name)] === true) {
+      throw new AnnexfsError('USAGE', `--${name} and --${opposite(name)} say the opposite of each other; give one`)
+    }
+  }
   return {
     positional: parsed._,
     get: (name) => values(name)[0] ?? known.get(name)?.fallback,
     all: (name) => values(name),
     has: (name) => parsed[yes(name)] === true,
+    says: (name) => parsed[yes(name)] === true || undone(name) || values(name).length > 0,
   }
 }
 
@@ -177,6 +214,10 @@ export function logLevel(given: Given): LogLevel {
   return oneOf('--log-level', given.get('log-level'), LOG_LEVELS)
 }
 
+export function logFormat(given: Given): LogFormat {
+  return oneOf('--log-format', given.get('log-format') ?? 'text', LOG_FORMATS)
+}
+
 export function readTimeout(given: Given): Milliseconds {
   return parseTime('--read-timeout', given.get('read-timeout') ?? '')
 }
@@ -200,7 +241,7 @@ export function whole(option: string, text: string | undefined, least: number, m
   return number
 }
 
-function oneOf<T extends string>(option: string, text: string | undefined, values: readonly T[]): T {
+export function oneOf<T extends string>(option: string, text: string | undefined, values: readonly T[]): T {
   const found = values.find((value) => value === text)
   if (found === undefined) {
     throw new AnnexfsError('USAGE', `${option} wants one of ${values.join(', ')}, not ${JSON.stringify(text)}`)

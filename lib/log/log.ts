@@ -1,3 +1,5 @@
+import { withoutSecrets } from './secrets.js'
+
 /** What every layer may log to. `fields` are short facts; never secrets. */
 export interface Log {
   debug(message: string, fields?: LogFields): void
@@ -8,25 +10,60 @@ export interface Log {
 
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+export type LogFormat = 'text' | 'json'
 
 export const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
+export const LOG_FORMATS: readonly LogFormat[] = ['text', 'json']
+
+/** Where finished lines, each with its newline, go. */
+type Write = (line: string) => void
+type Format = (level: LogLevel, message: string, fields: LogFields) => string
+
+export function openLog(format: LogFormat, level: LogLevel, write: Write): Log {
+  return format === 'json' ? jsonLog(level, write) : textLog(level, write)
+}
 
 /**
  * A log of one line an event, for a terminal or a journal: `annexfs: warn: message (field=value)`.
- * Control characters in messages and values (names come from hostile input) are escaped.
+ * Control characters in messages and values (names come from hostile input) are escaped, passwords and the like in URLs
+ * left out.
  */
-export function textLog(level: LogLevel, write: (line: string) => void): Log {
+export function textLog(level: LogLevel, write: Write): Log {
+  return formatted(level, write, (own, message, fields) => {
+    const facts = Object.entries(fields)
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `${name}=${shown(String(value))}`)
+      .join(' ')
+    const prefix = own === 'info' ? '' : `${own}: `
+    return `annexfs: ${prefix}${shown(message)}${facts === '' ? '' : ` (${facts})`}\n`
+  })
+}
+
+/**
+ * A log of one JSON object a line, for programs: `time` (ISO 8601, UTC), `level`, `msg`, and `fields`, an object, where
+ * there are any. All of it is printable; passwords and the like in URLs are left out as in {@link textLog}.
+ */
+export function jsonLog(level: LogLevel, write: Write, now: () => number = Date.now): Log {
+  return formatted(level, write, (own, message, fields) => {
+    const facts = Object.entries(fields)
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => [name, typeof value === 'string' ? withoutSecrets(value) : value] as const)
+    const line = {
+      time: new Date(now()).toISOString(),
+      level: own,
+      msg: withoutSecrets(message),
+      ...(facts.length > 0 && { fields: Object.fromEntries(facts) }),
+    }
+    return `${asciiControls(JSON.stringify(line))}\n`
+  })
+}
+
+function formatted(level: LogLevel, write: Write, format: Format): Log {
   const least = LOG_LEVELS.indexOf(level)
   const at =
     (own: LogLevel) =>
     (message: string, fields: LogFields = {}): void => {
-      if (LOG_LEVELS.indexOf(own) < least) return
-      const facts = Object.entries(fields)
-        .filter(([, value]) => value !== undefined)
-        .map(([name, value]) => `${name}=${printable(String(value))}`)
-        .join(' ')
-      const prefix = own === 'info' ? '' : `${own}: `
-      write(`annexfs: ${prefix}${printable(message)}${facts === '' ? '' : ` (${facts})`}\n`)
+      if (LOG_LEVELS.indexOf(own) >= least) write(format(own, message, fields))
     }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
@@ -39,6 +76,17 @@ export function printable(text: string): string {
   // oxlint-disable-next-line no-control-regex -- these are just the characters that must not reach a terminal
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (character) => {
     return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`
+  })
+}
+
+function shown(text: string): string {
+  return printable(withoutSecrets(text))
+}
+
+/** JSON escapes only what is below U+0020; terminals heed some of the others as well. */
+function asciiControls(json: string): string {
+  return json.replace(/[\u007f-\u009f\u2028\u2029]/g, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
   })
 }
 
