@@ -12,6 +12,7 @@ import { helpOf, mainHelp, type Command } from './help.js'
 import { lsCommand } from './ls.js'
 import { manifestCommand } from './manifest.js'
 import { mountCommand } from './mount.js'
+import { serveCommand } from './serve.js'
 import { commandLog } from './open.js'
 import { torrentCommand } from './torrent.js'
 import { unmountCommand } from './unmount.js'
@@ -21,6 +22,7 @@ import { parseArguments } from './options.js'
 const COMMANDS: readonly Command[] = [
   mountCommand,
   unmountCommand,
+  serveCommand,
   lsCommand,
   catCommand,
   cacheCommand,
