@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { COMPILERS } from './compilers.mjs'
+import { compilePage } from './page.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const require = createRequire(import.meta.url)
@@ -15,7 +16,8 @@ for (const program of ['annexfs.cjs', 'mount.annexfs.cjs']) {
   if (existsSync(path)) chmodSync(path, 0o755)
 }
 compileLoop()
-process.exit(result.status ?? 1)
+const page = compilePage(join(root, 'dist'))
+process.exit((result.status ?? 1) || page)
 
 /**
  * Compiles the small native part (native-notes.md) with whichever C compiler there is. Without one, or when it fails,

@@ -24,6 +24,7 @@ const PACKAGES = {
   strace: ['strace'],
   openssl: ['openssl'],
   iproute2: ['ip'],
+  chromium: ['/usr/bin/chromium'],
   rclone: ['rclone'],
   bup: ['bup'],
   borgbackup: ['borg'],
