@@ -25,6 +25,7 @@ const CODES: Readonly<Record<ErrorCode, number>> = {
   TIMED_OUT: EXIT.unavailable,
   CORRUPT: EXIT.corrupt,
   FORBIDDEN: EXIT.unavailable,
+  OVER_BUDGET: EXIT.unavailable,
   INVALID: EXIT.notFound,
   UNSUPPORTED: EXIT.notFound,
   ABORTED: EXIT.failed,

@@ -8,7 +8,8 @@ import type { EngineOptions } from '../lib/engine/engine.js'
 import type { ManifestSettings } from '../lib/engine/manifest-access.js'
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from '../lib/log/log.js'
 import type { Milliseconds } from '../lib/space/space.js'
-import { parseSize, parseTime } from './units.js'
+import type { QuotaSpec } from '../lib/scheduler/quota.js'
+import { parseRate, parseSize, parseTime } from './units.js'
 
 /** One option of the command line; the same table parses, and is the help text. */
 export interface OptionSpec {
@@ -55,6 +56,18 @@ export const SOURCE_OPTIONS: readonly OptionSpec[] = [
   { name: 'no-manifests', help: 'read keys as if there were no manifests' },
   // What a quarter of a second brings over a fast line; growing windows reach it only while reads are sequential.
   { name: 'readahead', value: 'SIZE', help: 'most bytes to fetch ahead of a sequential reader', fallback: '16MiB' },
+  {
+    name: 'streaming',
+    value: 'on|off',
+    help: 'off: fetch nothing but what is read, whatever --readahead says',
+    fallback: 'on',
+    choices: ['on', 'off'],
+  },
+  {
+    name: 'budget',
+    value: 'SIZE[/hour]',
+    help: 'most bytes to fetch in all, or each minute, hour or day; reads beyond it fail (default: no limit)',
+  },
   {
     name: 'allow-address',
     value: 'CIDR',
@@ -182,7 +195,8 @@ export function engineSettings(given: Given): EngineSettings {
     cacheFolder: cacheFolder(given),
     cacheLimit: size('cache-size'),
     minFree: size('min-free'),
-    readahead: size('readahead'),
+    readahead: oneOf('--streaming', given.get('streaming'), ['on', 'off']) === 'off' ? 0 : size('readahead'),
+    quota: quota(given.get('budget')),
     verify: oneOf('--verify', given.get('verify') ?? 'normal', VERIFY_MODES) satisfies VerifyMode,
     manifests: {
       use: !given.has('no-manifests'),
@@ -208,6 +222,10 @@ export function engineSettings(given: Given): EngineSettings {
       seed: !given.has('no-seed'),
     },
   }
+}
+
+function quota(text: string | undefined): QuotaSpec | undefined {
+  return text === undefined ? undefined : parseRate('--budget', text)
 }
 
 export function logLevel(given: Given): LogLevel {

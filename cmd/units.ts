@@ -45,6 +45,22 @@ export function parseTime(option: string, text: string): Milliseconds {
   return time
 }
 
+const PERIODS: Readonly<Record<string, Milliseconds>> = { minute: 6e4, hour: 3.6e6, day: 24 * 3.6e6 }
+
+/** Bytes of `10GB`, or bytes for each period of `10GB/hour`. @throws AnnexfsError USAGE. */
+export function parseRate(option: string, text: string): { readonly bytes: Bytes; readonly per?: Milliseconds } {
+  const [size = '', name, ...others] = text.split('/')
+  const per = PERIODS[name?.trim().toLowerCase() ?? '']
+  if (others.length > 0 || (name !== undefined && per === undefined)) {
+    throw new AnnexfsError(
+      'USAGE',
+      `${option} wants a size, or a size for each minute, hour or day such as 2GiB/hour, not ${JSON.stringify(text)}`,
+    )
+  }
+  const bytes = parseSize(option, size)
+  return per === undefined ? { bytes } : { bytes, per }
+}
+
 /** `1.5 GiB`, `312 B`: for people. */
 export function showSize(bytes: Bytes): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']

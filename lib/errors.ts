@@ -16,6 +16,8 @@ export type ErrorCode =
   | 'CORRUPT'
   /** Policy forbids it (address, scheme, size, verification). */
   | 'FORBIDDEN'
+  /** What may be fetched (`--budget`) was spent. */
+  | 'OVER_BUDGET'
   /** Input that we refuse: malformed, hostile or not supported. */
   | 'INVALID'
   | 'UNSUPPORTED'

@@ -6,6 +6,7 @@ import type { Log } from '../log/log.js'
 import { addressPolicy, anyAddress } from '../net/address-policy.js'
 import { HttpClient } from '../net/http-client.js'
 import type { Bytes } from '../space/space.js'
+import type { QuotaSpec } from '../scheduler/quota.js'
 import { StoreSets } from '../stores/store-sets.js'
 import { startSwarm, type Swarm, type SwarmOptions } from '../swarm/swarm.js'
 import type { FileNode, Node, Tree } from '../tree/tree.js'
@@ -27,7 +28,10 @@ export interface EngineOptions {
   readonly cacheFolder: string
   readonly cacheLimit: Bytes
   readonly minFree: Bytes
+  /** The most to fetch ahead of each open file; 0 for nothing. */
   readonly readahead: Bytes
+  /** What may be fetched at all; default: no bound. */
+  readonly quota?: QuotaSpec | undefined
   readonly verify: VerifyMode
   /** Default: used, unsigned ones too, without the swarm. */
   readonly manifests?: ManifestSettings
@@ -77,7 +81,14 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
   const { allowAddresses, forbid } = options
   const stores = new StoreSets({ allowAddresses, cacheFolder, scratch: store.scratch, log, forbid })
   const activity = new Activity()
-  const spaces = new Spaces({ store, cacheLimit, log, activity, explain: options.explain ?? false })
+  const spaces = new Spaces({
+    store,
+    cacheLimit,
+    log,
+    activity,
+    quota: options.quota,
+    explain: options.explain ?? false,
+  })
   const deps: Deps = {
     spaces,
     facts,

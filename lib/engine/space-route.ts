@@ -15,6 +15,7 @@ export function spaceRoute(name: string, spec: SpaceSpec, deps: Deps): Route & {
     cache: space.cache,
     fetcher: space.fetcher,
     readahead: deps.readahead,
+    streaming: deps.spaces.streaming,
     log: deps.log,
     checkedOnly: strict,
     gate: (signal) => {

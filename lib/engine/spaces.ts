@@ -3,8 +3,10 @@ import type { CachedSpace, PieceStore } from '../cache/store.js'
 import { Activity } from './activity.js'
 import { PieceOrigins } from './activity-pieces.js'
 import type { Log } from '../log/log.js'
+import { streamingFor, type Streaming } from '../reader/ahead.js'
 import { Fetcher, type SourceList } from '../scheduler/fetcher.js'
 import { fetchBudget } from '../scheduler/budget.js'
+import { Quota, type QuotaSpec } from '../scheduler/quota.js'
 import { Places } from '../scheduler/places.js'
 import { Trust } from '../scheduler/trust.js'
 import type { Bytes, Milliseconds, Slice, SpaceId } from '../space/space.js'
@@ -16,6 +18,8 @@ export interface SpacesOptions {
   readonly log: Log
   /** Is told of everything that arrives. */
   readonly activity?: Activity
+  /** What all of them together may fetch; default: no bound. */
+  readonly quota?: QuotaSpec | undefined
   /** Log what each read that waited noticeably waited for. */
   readonly explain?: boolean
 }
@@ -72,6 +76,10 @@ export class Spaces {
   readonly #activity: Activity
   readonly #entries = new Map<SpaceId, Entry>()
   readonly #budget = fetchBudget(AHEAD_IN_FLIGHT)
+  /** What all open files share. */
+  readonly streaming: Streaming = streamingFor(AHEAD_IN_FLIGHT)
+  /** Undefined when there is no bound to what may be fetched. */
+  readonly quota: Quota | undefined
   /** Files on the same remote share its limits, and what was measured of it. */
   readonly #places = new Places()
   /** Of spaces with content that was found to be wrong. */
@@ -81,6 +89,7 @@ export class Spaces {
 
   constructor(options: SpacesOptions) {
     this.#options = options
+    this.quota = options.quota === undefined ? undefined : new Quota(options.quota)
     this.#activity = options.activity ?? new Activity()
   }
 
@@ -136,6 +145,7 @@ export class Spaces {
       sources: spec.sources,
       cache,
       budget: this.#budget,
+      quota: this.quota,
       places: this.#places,
       log,
       explain,
@@ -145,6 +155,7 @@ export class Spaces {
       },
       onBytes: (source, bytes, from, place) => {
         this.#count(source, bytes)
+        this.quota?.spend(bytes)
         activity.origins.arrived(from, place, bytes)
       },
       onPiece: (index, source) => pieces.set(index, activity.origins.of(source).name),

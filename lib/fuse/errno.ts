@@ -17,6 +17,7 @@ export const ERRNO = {
   ENODATA: -61,
   EOPNOTSUPP: -95,
   ETIMEDOUT: -110,
+  EDQUOT: -122,
 } as const
 
 export type Errno = (typeof ERRNO)[keyof typeof ERRNO]
@@ -29,6 +30,7 @@ const BY_CODE: Readonly<Record<ErrorCode, Errno>> = {
   TIMED_OUT: ERRNO.ETIMEDOUT,
   CORRUPT: ERRNO.EIO,
   FORBIDDEN: ERRNO.EACCES,
+  OVER_BUDGET: ERRNO.EDQUOT,
   INVALID: ERRNO.EIO,
   UNSUPPORTED: ERRNO.EOPNOTSUPP,
   // Not EINTR or EAGAIN: programs would try again for ever.
@@ -42,7 +44,11 @@ export function errnoOf(error: unknown): Errno {
   return isAnnexfsError(error) ? BY_CODE[error.code] : ERRNO.EIO
 }
 
-/** What a failed read answers: programs expect nothing of read(2) but EIO, and ETIMEDOUT at our deadline. */
+/**
+ * What a failed read answers: programs expect nothing of read(2) but EIO, and ETIMEDOUT at our deadline. Over budget is
+ * EDQUOT: nothing is broken, and whoever sees "Disk quota exceeded" knows where to look.
+ */
 export function readErrnoOf(error: unknown): Errno {
+  if (isAnnexfsError(error, 'OVER_BUDGET')) return ERRNO.EDQUOT
   return isAnnexfsError(error, 'TIMED_OUT') ? ERRNO.ETIMEDOUT : ERRNO.EIO
 }

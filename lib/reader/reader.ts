@@ -1,16 +1,8 @@
 import type { CachedSpace } from '../cache/store.js'
 import type { Log } from '../log/log.js'
-import { pieceCount, pieceSize, type Bytes, type Slice, type Urgency } from '../space/space.js'
-import type { Demand } from '../sources/source.js'
-import type { Piece } from '../verify/piece.js'
-import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
-import { afterRead, UNREAD, type Pattern } from './readahead.js'
-
-/** What a reader needs of the scheduler. */
-export interface PieceFetcher {
-  fetch(index: number, demand: Demand): Promise<Piece>
-  isFetching(index: number): boolean
-}
+import { pieceSize, type Bytes, type Slice } from '../space/space.js'
+import { AnnexfsError } from '../errors.js'
+import { Ahead, streamingFor, type PieceFetcher, type Streaming } from './ahead.js'
 
 export interface ReaderOptions {
   readonly slice: Slice
@@ -18,6 +10,8 @@ export interface ReaderOptions {
   readonly fetcher: PieceFetcher
   /** The most bytes to fetch ahead of a sequential reader; 0 switches readahead off. */
   readonly readahead: Bytes
+  /** What all open files share; default: nothing is shared. */
+  readonly streaming?: Streaming
   readonly log: Log
   /**
    * Asked before each read: throws, or rejects, when nothing may be returned (content found wrong); a promise is waited
@@ -52,14 +46,21 @@ class LostPiece extends AnnexfsError {
  */
 export class Reader {
   readonly #options: ReaderOptions
-  #pattern: Pattern = UNREAD
-  #ahead = new AbortController()
-  /** Pieces below this index were already asked for ahead of the present run of sequential reads. */
-  #aheadUntil = 0
+  /** Undefined when nothing is fetched ahead. */
+  readonly #ahead: Ahead | undefined
   #closed = false
 
   constructor(options: ReaderOptions) {
     this.#options = options
+    const { slice, cache, fetcher, readahead, checkedOnly, log } = options
+    if (readahead === 0 || checkedOnly === true) return
+    const streaming = options.streaming ?? streamingFor(readahead)
+    this.#ahead = new Ahead({ slice, cache, fetcher, most: readahead, streaming, log })
+  }
+
+  /** Offsets where it was read last, one for each stream of reads, the last one first. */
+  get positions(): readonly Bytes[] {
+    return this.#ahead?.positions ?? []
   }
 
   /**
@@ -74,14 +75,15 @@ export class Reader {
     const wait = gate?.(signal)
     if (wait !== undefined) return this.#readGated(wait, offset, count, signal)
     if (!this.#copyCached(offset, count, into)) return this.#readLater(offset, count, signal)
-    this.#follow(offset, count)
+    if (offset === 0) this.#ahead?.began(into.subarray(0, count))
+    this.#ahead?.follow(offset, count)
     return count
   }
 
   /** Ends readahead; reads in progress are ended by their own signals. */
   close(): void {
     this.#closed = true
-    this.#ahead.abort()
+    this.#ahead?.close()
   }
 
   #copyCached(offset: Bytes, count: Bytes, into: Uint8Array): boolean {
@@ -117,18 +119,14 @@ export class Reader {
     const failed = new AbortController()
     const both = AbortSignal.any([signal, failed.signal])
     const arriving = parts.map((part) => this.#part(part, both))
-    this.#follow(offset, count)
+    this.#ahead?.waits()
+    this.#ahead?.follow(offset, count)
     try {
-      const [only, ...others] = await Promise.all(arriving)
-      if (only !== undefined && others.length === 0) return only
-      const bytes = Buffer.allocUnsafeSlow(count)
-      let at = 0
-      for (const part of only === undefined ? others : [only, ...others]) {
-        bytes.set(part, at)
-        at += part.byteLength
-      }
+      const bytes = joined(await Promise.all(arriving), count)
+      if (offset === 0) this.#ahead?.began(bytes)
       return bytes
     } finally {
+      this.#ahead?.served()
       failed.abort()
     }
   }
@@ -141,7 +139,9 @@ export class Reader {
       if (cached !== undefined) return cached
     }
     if (checkedOnly === true) throw new LostPiece()
+    const asked = performance.now()
     const piece = await fetcher.fetch(part.index, { urgency: 'read', signal })
+    this.#ahead?.came(performance.now() - asked)
     return piece.bytes.subarray(part.start, part.end)
   }
 
@@ -159,40 +159,16 @@ export class Reader {
     }
     return parts
   }
+}
 
-  /** Learns from a read and fetches ahead of it. */
-  #follow(offset: Bytes, count: Bytes): void {
-    const { slice, readahead, checkedOnly } = this.#options
-    if (readahead === 0 || checkedOnly === true) return
-    const before = this.#pattern
-    this.#pattern = afterRead(before, offset, count, readahead)
-    if (this.#pattern.window === 0) {
-      if (before.window > 0) {
-        this.#ahead.abort()
-        this.#ahead = new AbortController()
-      }
-      this.#aheadUntil = 0
-      return
-    }
-    const { pieceLength } = slice.space
-    const from = slice.offset + this.#pattern.next
-    const until = Math.min(slice.offset + slice.length, from + this.#pattern.window)
-    // A full window is topped up by halves, so that requests stay long.
-    const asked = this.#aheadUntil * pieceLength
-    if (asked - from > this.#pattern.window / 2 && asked < until) return
-    const first = Math.max(Math.floor(from / pieceLength), this.#aheadUntil)
-    const last = Math.min(Math.ceil(until / pieceLength), pieceCount(slice.space))
-    for (let index = first; index < last; index++) this.#fetchAhead(index, 'readahead')
-    this.#aheadUntil = Math.max(this.#aheadUntil, last)
+function joined(parts: readonly Uint8Array[], count: Bytes): Uint8Array {
+  const [only] = parts
+  if (only !== undefined && parts.length === 1) return only
+  const bytes = Buffer.allocUnsafeSlow(count)
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += part.byteLength
   }
-
-  #fetchAhead(index: number, urgency: Urgency): void {
-    const { cache, fetcher, log, slice } = this.#options
-    if (cache.has(index) || fetcher.isFetching(index)) return
-    fetcher.fetch(index, { urgency, signal: this.#ahead.signal }).catch((error: unknown) => {
-      // Whoever reads the piece is told; here it is only worth a word.
-      if (isAnnexfsError(error, 'ABORTED')) return
-      log.debug('readahead failed', { content: slice.space.id, piece: index, reason: reasonOf(error) })
-    })
-  }
+  return bytes
 }

@@ -1,7 +1,7 @@
 import type { CachedSpace } from '../cache/store.js'
 import { rateLimited, type Log } from '../log/log.js'
 import type { Demand, Source } from '../sources/source.js'
-import { pieceCount, type Milliseconds, type PieceSpace } from '../space/space.js'
+import { pieceCount, pieceSize, type Milliseconds, type PieceSpace } from '../space/space.js'
 import type { Piece } from '../verify/piece.js'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf, type Attempt } from '../errors.js'
 import { liarsAmong } from './assembly.js'
@@ -16,6 +16,7 @@ import { afterFailure } from './health.js'
 import { hasPiece } from './offers.js'
 import { Places, type Place } from './places.js'
 import { pump } from './pump.js'
+import type { Quota } from './quota.js'
 import { timedOut, unavailable } from './refusals.js'
 import { rescue } from './rescue.js'
 import { Trust } from './trust.js'
@@ -33,6 +34,8 @@ export interface FetcherOptions {
   readonly sources: () => Promise<SourceList>
   readonly cache: CachedSpace
   readonly budget: FetchBudget
+  /** What may be fetched at all; default: no bound. */
+  readonly quota?: Quota | undefined
   /** What is known of the sources' places, shared by all fetchers; default: places of its own. */
   readonly places?: Places
   readonly log: Log
@@ -162,7 +165,7 @@ export class Fetcher {
   /**
    * Brings piece `index`, checked and (if possible) put into the cache. Equal wishes share one fetch; a wish ends when
    * `demand.signal` fires, and what nobody wants any more is no longer fetched.
-   * @throws AnnexfsError UNAVAILABLE with all attempts, or the signal's reason.
+   * @throws AnnexfsError UNAVAILABLE with all attempts, OVER_BUDGET, or the signal's reason.
    */
   fetch(index: number, demand: Demand): Promise<Piece> {
     if (this.#closed) return Promise.reject(new AnnexfsError('ABORTED', 'the file was closed'))
@@ -170,14 +173,23 @@ export class Fetcher {
       return Promise.reject(new AnnexfsError('INVALID', `${this.#options.space.id} has no piece ${index}`))
     }
     if (demand.signal.aborted) return Promise.reject(abortError(demand.signal))
-    const flight = this.#flights.get(index) ?? new Flight(index)
+    const known = this.#flights.get(index)
+    let release: (() => void) | undefined
+    try {
+      if (known === undefined) {
+        release = this.#options.quota?.promise(pieceSize(this.#options.space, index), demand.urgency)
+      }
+    } catch (error) {
+      return Promise.reject(error as AnnexfsError)
+    }
+    const flight = known ?? new Flight(index)
     this.#flights.set(index, flight)
     const promise = flight.join(demand, (error) => {
       this.#abandon(flight)
       return timedOut(error, this.#wait(flight), this.#suppliers === undefined ? undefined : this.sourceNames)
     })
     this.#schedulePump()
-    return promise
+    return release === undefined ? promise : promise.finally(release)
   }
 
   /** One line on what is going on for piece `index`; undefined when it is not being fetched. */

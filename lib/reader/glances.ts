@@ -1,0 +1,51 @@
+import type { Bytes, Milliseconds } from '../space/space.js'
+import { SETTLED_AFTER } from './stream.js'
+
+/*
+ * Programs that look into many files (thumbnailers, media libraries, file(1), grep -l) read a little from the start of
+ * each. While that goes on nothing is fetched ahead in a file before more was read of it than such programs read.
+ */
+
+/** What was read of a file that was closed. */
+export interface Closed {
+  readonly size: Bytes
+  /** The most that was read in a row, and the end of what was read. */
+  readonly consumed: Bytes
+  readonly end: Bytes
+}
+
+/** file(1) reads 1 MiB, of which the kernel makes 2 MiB where it reads ahead by 1 MiB. */
+const GLANCE: Bytes = 2 * 1024 * 1024
+/** So many glances within this time make a scan. */
+const SCAN_FROM = 3
+const SCAN_WITHIN: Milliseconds = 10_000
+
+/** Whether a file was only looked into: little was read of it, and not to its end. */
+export function isGlance({ size, consumed, end }: Closed): boolean {
+  return consumed <= GLANCE && end < size
+}
+
+/** Whether glances at these times (oldest first) are a scan that still goes on. */
+export function isScan(times: readonly Milliseconds[], now: Milliseconds): boolean {
+  const from = times.at(-SCAN_FROM)
+  return from !== undefined && now - from <= SCAN_WITHIN
+}
+
+/** Notes glances, for all open files. */
+export class Glances {
+  readonly #now: () => Milliseconds
+  #times: readonly Milliseconds[] = []
+
+  constructor(now: () => Milliseconds = () => performance.now()) {
+    this.#now = now
+  }
+
+  closed(file: Closed): void {
+    if (isGlance(file)) this.#times = [...this.#times.slice(1 - SCAN_FROM), this.#now()]
+  }
+
+  /** What must be read of a file in a row before anything is fetched ahead. */
+  get settledAfter(): Bytes {
+    return isScan(this.#times, this.#now()) ? GLANCE : SETTLED_AFTER
+  }
+}
