@@ -10,7 +10,6 @@ const BY_CODE: Readonly<Record<ErrorCode, number>> = {
   TIMED_OUT: 504,
   CORRUPT: 502,
   FORBIDDEN: 403,
-  OVER_BUDGET: 503,
   INVALID: 500,
   UNSUPPORTED: 501,
   ABORTED: 503,

@@ -180,7 +180,7 @@ export class Fetcher {
         release = this.#options.quota?.promise(pieceSize(this.#options.space, index), demand.urgency)
       }
     } catch (error) {
-      return Promise.reject(error as AnnexfsError)
+      return Promise.reject(error)
     }
     const flight = known ?? new Flight(index)
     this.#flights.set(index, flight)
