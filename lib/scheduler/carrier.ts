@@ -33,6 +33,8 @@ export class Carrier {
   readonly #space: PieceSpace
   #run: readonly number[]
   #done = 0
+  /** Kept until it changes: it is asked for with every piece. */
+  #left: readonly number[] | undefined
   /** Bytes of the pieces that have arrived. */
   #arrived: Bytes = 0
 
@@ -54,7 +56,8 @@ export class Carrier {
 
   /** Those that have not arrived yet. */
   get left(): readonly number[] {
-    return this.#run.slice(this.#done)
+    this.#left ??= this.#run.slice(this.#done)
+    return this.#left
   }
 
   /** Bytes of the piece that is under way. */
@@ -64,6 +67,7 @@ export class Carrier {
 
   pieceArrived(index: number): void {
     this.#done += 1
+    this.#left = undefined
     this.#arrived += pieceSize(this.#space, index)
   }
 
@@ -71,6 +75,7 @@ export class Carrier {
   cut(count: number): { readonly pieces: readonly number[]; readonly bytes: Bytes } {
     const pieces = this.#run.slice(this.#done + count)
     this.#run = this.#run.slice(0, this.#done + count)
+    this.#left = undefined
     const bytes = Math.min(this.expected, bytesOf(this.#space, pieces))
     this.expected -= bytes
     return { pieces, bytes }

@@ -27,10 +27,11 @@ export interface Pumped {
 
 /** Starts what can be started now: pieces that wait, then what an idle source would bring sooner than a slow one. */
 export function pump(crew: Crew, budget: FetchBudget, onFreed: () => void): Pumped {
-  const market = new Market(crew)
   const orphans: Flight[] = []
   const wishes: Wish<SupplierOffer>[] = []
   const queued = [...crew.flights.values()].filter((flight) => flight.carriers.size === 0 && flight.isWanted)
+  if (queued.length === 0 && crew.suppliers().length < 2) return { orphans, waiting: false }
+  const market = new Market(crew)
   for (const flight of queued.sort(byUrgency)) {
     const able = market.able(flight)
     if (able.length === 0) orphans.push(flight)

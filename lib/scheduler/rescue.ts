@@ -48,6 +48,7 @@ function hedge(crew: Crew, market: Market, flight: Flight): void {
     .filter(
       (one) =>
         one.supplier.place !== slowest.supplier.place &&
+        (silent > DEAD_AFTER || !one.resting) &&
         (silent > FAR_AFTER || (!one.whole && !isFar(one.cost, slowest.supplier.cost))),
     )
   if (others.length === 0) return
