@@ -49,7 +49,7 @@ export function setup(more = []) {
  * Installs Debian packages, where each entry names the alternatives of which one will do. As root; anybody else is told
  * the one line to run.
  */
-function installPackages(alternatives) {
+export function installPackages(alternatives) {
   if (alternatives.length === 0) return
   if (process.getuid() !== 0) {
     const names = alternatives.map((names) => pick(names)).join(' ')
