@@ -7,7 +7,7 @@ import { rateLimited, type Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
 import { authenticator, type Authentication } from './authentication.js'
 import { COMMON_HEADERS, say } from './exchange.js'
-import { hostRule, isLoopback, showHost } from './guard.js'
+import { hostRule, isLoopback, MOST_HEADERS, showHost } from './guard.js'
 import { answer } from './route.js'
 
 /** Takes a request below `/-/` by answering it, and says whether it has. */
@@ -45,7 +45,6 @@ export interface Gateway {
 
 /** Request line and headers together; paths may be long, credentials and ranges are not. */
 const MOST_HEADER_BYTES = 32 * 1024
-const MOST_HEADERS = 100
 /** Who takes longer to say what he wants is not asked for it. */
 const HEADERS_TIMEOUT: Milliseconds = 10_000
 const REQUEST_TIMEOUT: Milliseconds = 20_000
@@ -106,7 +105,8 @@ export async function gateway(options: GatewayOptions): Promise<Gateway> {
     },
     listener,
   )
-  server.maxHeadersCount = MOST_HEADERS
+  // One more than are allowed, so that too many are seen: Node.js drops the rest.
+  server.maxHeadersCount = MOST_HEADERS + 1
   server.maxConnections = options.maxConnections ?? MOST_CONNECTIONS
   server.timeout = Math.max(STALL_TIMEOUT, 2 * readTimeout)
   server.on('clientError', refuseMalformed)

@@ -17,6 +17,9 @@ export function hostRule(own: string, allowed: readonly string[]): HostRule {
   return { own: plainAddress(own) ?? own, names: new Set(['localhost', ...allowed.map(plainName)]) }
 }
 
+/** No client sends as many; what came after them was not read, and may have been what matters. */
+export const MOST_HEADERS = 100
+
 export interface Refusal {
   readonly status: number
   readonly reason: string
@@ -24,6 +27,7 @@ export interface Refusal {
 
 /** Why a request is not answered; undefined when nothing is wrong with where it comes from. */
 export function refusalOf(request: IncomingMessage, host: string | undefined, rule: HostRule): Refusal | undefined {
+  if (request.rawHeaders.length > 2 * MOST_HEADERS) return { status: 431, reason: 'there are too many headers' }
   if (host === undefined || hasSeveral(request, 'host')) {
     return { status: 400, reason: 'the request does not say which Host it is for' }
   }
