@@ -14,6 +14,7 @@ import { manifestCommand } from './manifest.js'
 import { mountCommand } from './mount.js'
 import { serveCommand } from './serve.js'
 import { commandLog } from './open.js'
+import { statusCommand } from './status.js'
 import { torrentCommand } from './torrent.js'
 import { unmountCommand } from './unmount.js'
 import { version } from './version.js'
@@ -23,6 +24,7 @@ const COMMANDS: readonly Command[] = [
   mountCommand,
   unmountCommand,
   serveCommand,
+  statusCommand,
   lsCommand,
   catCommand,
   cacheCommand,

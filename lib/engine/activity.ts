@@ -57,7 +57,7 @@ export class Activity {
   }
 
   /** `file`, with its use written down until it is closed. */
-  watch(path: string, file: OpenFile): OpenFile {
+  watch(path: string, file: OpenFile): WatchedFile {
     const watched = new WatchedFile(path, file, this)
     this.#files.add(watched)
     return watched

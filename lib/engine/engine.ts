@@ -12,6 +12,7 @@ import { startSwarm, type Swarm, type SwarmOptions } from '../swarm/swarm.js'
 import type { FileNode, Node, Tree } from '../tree/tree.js'
 import { attributesOf } from './attributes.js'
 import { Activity } from './activity.js'
+import type { WatchedFile } from './activity-file.js'
 import type { Content } from './content.js'
 import type { Deps, VerifyMode } from './deps.js'
 import { DEFAULT_MANIFESTS, ManifestAccess, type ManifestSettings } from './manifest-access.js'
@@ -23,6 +24,7 @@ import { SizeFiller } from './sizes.js'
 import { Spaces } from './spaces.js'
 import { sourceNames, UnionTree } from './union-tree.js'
 import type { OpenFile, Volume } from './volume.js'
+import { whereaboutsOf, type Whereabouts } from './whereabouts.js'
 
 export interface EngineOptions {
   readonly cacheFolder: string
@@ -60,6 +62,10 @@ export interface Engine {
   readonly activity: Activity
   /** The piece spaces in use. */
   readonly spaces: Spaces
+  /** Opens a file node, for who wants to do more than read it. */
+  openWatched(node: Node<Content>, path: string, signal: AbortSignal): Promise<WatchedFile>
+  /** Where the content of a file is, as far as the records say. */
+  whereabouts(node: Node<Content>, path: string): Promise<Whereabouts>
   /** Bytes fetched since the start, by the name of the source. */
   readonly fetched: ReadonlyMap<string, Bytes>
 }
@@ -114,12 +120,15 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
     const tree = await openTrees(sources, sourceOptions)
     const sizes = new SizeFiller(tree, deps)
     if (options.learnSizes) sizes.start()
+    const volume = new EngineVolume({ tree, deps, store, sizes, activity, close })
     return {
-      volume: new EngineVolume({ tree, deps, store, sizes, activity, close }),
+      volume,
       store,
       swarm,
       activity,
       spaces,
+      openWatched: (node, path, signal) => volume.open(node, path, signal),
+      whereabouts: (node, path) => whereaboutsOf(node, path, deps, store),
       fetched: spaces.fetched,
     }
   } catch (error) {
@@ -172,7 +181,7 @@ class EngineVolume implements Volume {
     return this.#parts.tree.list(path, signal)
   }
 
-  async open(node: Node<Content>, path: string, signal: AbortSignal): Promise<OpenFile> {
+  async open(node: Node<Content>, path: string, signal: AbortSignal): Promise<WatchedFile> {
     if (node.kind !== 'file') {
       throw new AnnexfsError(node.kind === 'dir' ? 'IS_A_DIRECTORY' : 'INVALID', `${path} is not a file`)
     }

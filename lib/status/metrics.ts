@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Counter, Gauge, Registry } from 'prom-client'
 import type { OriginStatus, Snapshot, Station } from './snapshot.js'
 
@@ -15,6 +16,21 @@ export async function metrics(station: Station): Promise<string> {
   cache(registry, snapshot)
   origins(registry, snapshot.origins)
   return registry.metrics()
+}
+
+/** Answers `/-/metrics` of a gateway. */
+export function metricsHandler(
+  station: Station,
+): (request: IncomingMessage, response: ServerResponse) => Promise<boolean> {
+  return async (request, response) => {
+    if (request.url?.replace(/\?.*$/s, '') !== '/-/metrics') return false
+    const body = await metrics(station)
+    response.setHeader('Content-Type', METRICS_TYPE)
+    response.setHeader('Cache-Control', 'no-store')
+    response.setHeader('Content-Length', Buffer.byteLength(body))
+    response.end(request.method === 'HEAD' ? undefined : body)
+    return true
+  }
 }
 
 function total(registry: Registry, snapshot: Snapshot): void {

@@ -17,8 +17,6 @@ export interface StationOptions {
   readonly mountpoint?: string
   /** Base URL of the gateway, once there is one. */
   readonly gateway?: () => string | undefined
-  /** What a budget of bytes to fetch has left, where there is one. */
-  readonly budget?: () => Snapshot['budget']
 }
 
 const MOST_FILES = 200
@@ -55,7 +53,7 @@ async function snapshotOf(options: StationOptions, started: Milliseconds): Promi
   const [room, pinned, peers] = await Promise.all([store.room(), store.pins.bytes(), swarm.status()])
   noteSuppliers(engine)
   const gateway = options.gateway?.()
-  const budget = options.budget?.()
+  const budget = budgetOf(engine)
   return {
     version,
     pid: process.pid,
@@ -92,6 +90,12 @@ function noteSuppliers({ spaces, activity }: Engine): void {
       if (setAside !== false) origin.setAside = setAside
     }
   }
+}
+
+function budgetOf({ spaces: { quota } }: Engine): Snapshot['budget'] {
+  if (quota === undefined) return undefined
+  const { bytes, per } = quota.spec
+  return { limit: bytes, left: quota.left, ...(per !== undefined && { per }) }
 }
 
 function openFile({ activity }: Engine, id: string): WatchedFile | undefined {

@@ -1,0 +1,44 @@
+import { realpath } from 'node:fs/promises'
+import { resolve, sep } from 'node:path'
+import { isAnnexfsMount, mountTable } from '../lib/fuse/mount-table.js'
+import { AnnexfsError, reasonOf, systemCode } from '../lib/errors.js'
+
+/** A place inside a mount. */
+export interface InsideMount {
+  readonly mountpoint: string
+  /** In the mount, with a leading slash. */
+  readonly path: string
+}
+
+/**
+ * Where `path` lies, if that is inside a mount of annexfs.
+ * @returns undefined for another place, and for what is not there.
+ */
+export async function insideWhichMount(path: string): Promise<InsideMount | undefined> {
+  let real: string
+  try {
+    real = await realpath(resolve(path))
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return undefined
+    if (systemCode(error) === 'ENOTCONN') {
+      throw new AnnexfsError('NOT_FOUND', `${path} lies in a mount whose process is dead; annexfs unmount clears it`)
+    }
+    throw new AnnexfsError('SYSTEM', `cannot look at ${path}: ${reasonOf(error)}`, { cause: error })
+  }
+  const around = (await mountTable())
+    .filter(({ mountpoint }) => isAround(mountpoint, real))
+    .reduce<string | undefined>((best, { mountpoint }) => longer(best, mountpoint), undefined)
+  if (around === undefined) return undefined
+  const top = (await mountTable()).findLast((entry) => entry.mountpoint === around)
+  if (top === undefined || !isAnnexfsMount(top)) return undefined
+  const rest = real.slice(around.length)
+  return { mountpoint: around, path: rest === '' ? '/' : rest }
+}
+
+function isAround(mountpoint: string, path: string): boolean {
+  return path === mountpoint || path.startsWith(mountpoint.endsWith(sep) ? mountpoint : `${mountpoint}${sep}`)
+}
+
+function longer(one: string | undefined, other: string): string {
+  return one === undefined || other.length >= one.length ? other : one
+}
