@@ -43,7 +43,11 @@ export async function answerFolder(exchange: Exchange, real: string): Promise<vo
     return
   }
   const media = entries.some(({ name }) => isMedia(name))
-  await sendText(response, signal, page(exchange, listed(exchange, real, entries), media))
+  await sendText(
+    response,
+    signal,
+    page(exchange, listed(exchange, { asked: exchange.path, path: real }, entries), media),
+  )
 }
 
 async function* page(exchange: Exchange, entries: AsyncIterable<Listed>, media: boolean): AsyncGenerator<string> {
@@ -79,7 +83,7 @@ function row({ name, node, mtime }: Listed, folder: string): string {
   const href = folder === '/' && name === '-' ? '%2D' : encodePart(name)
   const shown = `<bdi>${shownName(name)}</bdi>${slash}`
   const size = node?.kind !== 'file' ? '' : node.size === undefined ? '?' : shownSize(node.size)
-  const link = node === undefined ? `${shown} (a link that leads nowhere)` : `<a href="./${href}${slash}">${shown}</a>`
+  const link = node === undefined ? `${shown} (a link, not followed here)` : `<a href="./${href}${slash}">${shown}</a>`
   return `<tr><td>${link}</td><td class="n">${size}</td><td class="d"><time datetime="${date}">${date.slice(0, 10)}</time></td></tr>\n`
 }
 

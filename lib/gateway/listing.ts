@@ -8,7 +8,7 @@ import { followed } from './resolve.js'
 /** An entry of a folder as HTTP sees it: links are what they lead to. */
 export interface Listed {
   readonly name: string
-  /** Undefined for a link that leads nowhere, or out of the tree. */
+  /** Undefined for a link that leads nowhere, out of the tree, or in circles. */
   readonly node: DirNode | FileNode<Content> | undefined
   readonly mtime: Milliseconds
 }
@@ -27,17 +27,36 @@ export async function entriesOf(place: Place, path: string): Promise<readonly En
   return [...entries].sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** As shown to clients, one by one. */
+/** A folder that was asked for: what the client calls it, and where it lies after symbolic links. */
+export interface Folder {
+  readonly asked: string
+  readonly path: string
+}
+
+/**
+ * As shown to clients, one by one. Over HTTP a link to a folder looks like a folder, and who copies a whole tree would go
+ * in circles: so it is none where it leads to a folder that it lies in, or was reached through another link.
+ */
 export async function* listed(
   place: Place,
-  path: string,
+  { asked, path }: Folder,
   entries: readonly Entry<Content>[],
 ): AsyncGenerator<Listed, undefined> {
   for (const { name, node } of entries) {
     const { mtime } = node
     // A listing does not know the sizes that were learned of keys without one: a look-up does.
     const direct = node.kind === 'dir' || (node.kind === 'file' && node.size !== undefined)
-    const shown = direct ? node : (await followed(place, `${path === '/' ? '' : path}/${name}`))?.node
+    if (direct) {
+      yield { name, node, mtime }
+      continue
+    }
+    const found = await followed(place, below(path, name))
+    const circles = found?.node.kind === 'dir' && (asked !== path || `${path}/`.startsWith(below(found.path, '')))
+    const shown = circles ? undefined : found?.node
     yield { name, node: shown, mtime: shown?.mtime ?? mtime }
   }
+}
+
+function below(folder: string, name: string): string {
+  return `${folder === '/' ? '' : folder}/${name}`
 }

@@ -57,7 +57,7 @@ async function* mediaBelow(exchange: Exchange, root: string): AsyncGenerator<Tra
         inner.push({ path: `${base}/${name}`, depth: folder.depth + 1 })
     }
     const media = entries.filter(({ name, node }) => node.kind !== 'dir' && isMedia(name))
-    for await (const { name, node } of listed(exchange, folder.path, media)) {
+    for await (const { name, node } of listed(exchange, { asked: folder.path, path: folder.path }, media)) {
       if (node?.kind === 'file') yield { path: `${base}/${name}`, name }
     }
     folders.push(...inner.reverse())

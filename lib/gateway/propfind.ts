@@ -41,8 +41,8 @@ export async function answerPropfind(exchange: Exchange): Promise<void> {
     yield `${PROLOG}<D:multistatus xmlns:D="DAV:">\n`
     if (found !== undefined) yield responseFor(path, found.node, wanted ?? { kind: 'all' })
     const base = path === '/' ? '' : path
-    for await (const { name, node } of listed(exchange, found?.path ?? path, entries)) {
-      // What leads nowhere cannot be had by HTTP.
+    for await (const { name, node } of listed(exchange, { asked: path, path: found?.path ?? path }, entries)) {
+      // WebDAV has no links.
       if (node !== undefined) yield responseFor(`${base}/${name}`, node, wanted ?? { kind: 'all' })
     }
     yield '</D:multistatus>\n'

@@ -93,7 +93,7 @@ test('pages and answers hold names as text, never as markup', LIMIT, async (t) =
     await ask(port, `/${encodeURIComponent('<script>alert(1)</script>')}/`),
     await propfind(port, `/${encodeURIComponent('<script>alert(1)</script>')}`, '1'),
   ]) {
-    assert.doesNotMatch(got.text, /<script|<x>|\u0001|\u001b/)
+    for (const bad of ['<script', '<x>', '\u0001', '\u001b']) assert.ok(!got.text.includes(bad), bad)
   }
 })
 
@@ -223,16 +223,37 @@ test('symbolic links are followed inside the tree, and lead nowhere else', LIMIT
     assert.equal((await ask(port, path)).status, 404, path)
   }
   const { text } = await propfind(port, '/', '1')
-  assert.deepEqual(hrefs(text), ['/', '/d/', '/root/', '/to-dir/', '/to-file'])
-  assert.deepEqual(hrefs((await propfind(port, '/to-dir', '1')).text), [
-    '/to-dir/',
-    '/to-dir/e/',
-    '/to-dir/through/',
-    '/to-dir/up',
-  ])
+  assert.deepEqual(hrefs(text), ['/', '/d/', '/to-dir/', '/to-file'])
+  assert.deepEqual(hrefs((await propfind(port, '/to-dir', '1')).text), ['/to-dir/', '/to-dir/e/', '/to-dir/up'])
   const page = (await ask(port, '/')).text
-  assert.match(page, /absolute<\/bdi> \(a link that leads nowhere\)/)
+  assert.match(page, /absolute<\/bdi> \(a link, not followed here\)/)
   assert.match(page, /href="\.\/to-dir\/"/)
+})
+
+test('who copies a whole tree over HTTP does not go in circles', LIMIT, async (t) => {
+  const { port } = await startGateway(
+    t,
+    new MemoryVolume({
+      '/a/f': { size: 1 },
+      '/b/g': { size: 1 },
+      '/a/self': { link: '.' },
+      '/a/top': { link: '..' },
+      '/a/b': { link: '../b' },
+      '/b/a': { link: '../a' },
+      '/b/top/x': { link: '../../a/top' },
+      '/ab': { link: 'a' },
+    }),
+  )
+  const seen: string[] = []
+  const folders = ['/']
+  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+    assert.ok(seen.push(folder) < 50, seen.join(' '))
+    for (const href of hrefs((await propfind(port, folder, '1')).text).slice(1)) {
+      if (href.endsWith('/')) folders.push(href)
+    }
+  }
+  assert.deepEqual(seen.toSorted(), ['/', '/a/', '/a/b/', '/a/b/top/', '/ab/', '/b/', '/b/a/', '/b/top/'])
+  assert.equal((await ask(port, '/a/top/b/a/f')).status, 200)
 })
 
 test('a large folder is sent whole, piece by piece', LIMIT, async (t) => {
