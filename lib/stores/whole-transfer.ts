@@ -1,6 +1,3 @@
-import { closeSync, fchmodSync, fstatSync, read } from 'node:fs'
-import { lstat } from 'node:fs/promises'
-import { promisify } from 'node:util'
 import { openFile } from '../cache/folder.js'
 import type { Scratch, ScratchFile } from '../cache/scratch.js'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
@@ -8,11 +5,10 @@ import type { Log } from '../log/log.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import { checkInside } from '../sources/range.js'
 import { checkFile } from './whole-check.js'
+import { ReadFile, sizeOnDisk } from './whole-file.js'
 import { RangeSet } from './whole-ranges.js'
 import type { Slots } from './whole-slots.js'
 import type { ObjectName, WholeStore } from './store.js'
-
-const readAsync = promisify(read)
 
 export interface TransferOptions {
   readonly store: WholeStore
@@ -63,8 +59,9 @@ export class WholeTransfer {
   #run: Run | undefined
   #readers = 0
   #timer: NodeJS.Timeout | undefined
-  #fd: number | undefined
-  readonly #oldFds: number[] = []
+  #open: ReadFile | undefined
+  /** How often what had come turned out to be wrong: what comes then does not continue it. */
+  #wrongs = 0
   /** The file's bytes below this are the object's. */
   #usable: Bytes = 0
   #progress: Bytes = 0
@@ -88,8 +85,14 @@ export class WholeTransfer {
     if (object.size !== undefined) checkInside(range, object.size, what)
     this.#enter()
     try {
+      let wrongs = this.#wrongs
       for (let at = range.start; at < range.end;) {
         const usable = await this.#beyond(at, signal)
+        if (wrongs !== this.#wrongs) {
+          this.#checkUnread(at === range.start)
+          wrongs = this.#wrongs
+          continue
+        }
         if (usable <= at) throw new AnnexfsError('CORRUPT', `${what} has only ${usable} bytes`)
         const bytes = await this.#bytes(at, Math.min(range.end, usable, at + STEP))
         yield bytes
@@ -105,8 +108,14 @@ export class WholeTransfer {
     this.#enter()
     try {
       let at = 0
+      let wrongs = this.#wrongs
       for (;;) {
         const usable = await this.#beyond(at, signal)
+        if (wrongs !== this.#wrongs) {
+          this.#checkUnread(at === 0)
+          wrongs = this.#wrongs
+          continue
+        }
         if (usable > most) throw new AnnexfsError('CORRUPT', `${this.#options.what} has more than ${most} bytes`)
         if (usable <= at) break
         const bytes = await this.#bytes(at, Math.min(usable, at + STEP))
@@ -177,9 +186,8 @@ export class WholeTransfer {
     this.#closed = true
     const file = this.#file
     this.#file = undefined
-    for (const fd of [this.#fd, ...this.#oldFds]) if (fd !== undefined) closeSync(fd)
-    this.#fd = undefined
-    this.#oldFds.length = 0
+    this.#open?.close()
+    this.#open = undefined
     this.#wake()
     await file?.remove()
   }
@@ -213,18 +221,16 @@ export class WholeTransfer {
     for (const wake of this.#waiting) wake()
   }
 
-  async #bytes(start: Bytes, end: Bytes): Promise<Uint8Array> {
+  #bytes(start: Bytes, end: Bytes): Promise<Uint8Array> {
     const { what } = this.#options
-    const fd = this.#fd
-    if (fd === undefined) throw new AnnexfsError('ABORTED', `${what}: the remote was closed`)
-    const into = Buffer.allocUnsafeSlow(end - start)
-    let got = 0
-    while (got < into.length) {
-      const { bytesRead } = await readAsync(fd, into, got, into.length - got, start + got)
-      if (bytesRead === 0) throw new AnnexfsError('CORRUPT', `${what}: the file was cut while it was read`)
-      got += bytesRead
-    }
-    return into
+    if (this.#open === undefined) throw new AnnexfsError('ABORTED', `${what}: the remote was closed`)
+    return this.#open.bytes(start, end, what)
+  }
+
+  /** @throws AnnexfsError CORRUPT when bytes have been given that turned out wrong since. */
+  #checkUnread(nothingGiven: boolean): void {
+    if (nothingGiven) return
+    throw new AnnexfsError('CORRUPT', `${this.#options.what}: what had come of it turned out to be wrong`)
   }
 
   #start(): Run {
@@ -291,8 +297,9 @@ export class WholeTransfer {
   }
 
   async #forget(): Promise<void> {
-    if (this.#fd !== undefined) this.#oldFds.push(this.#fd)
-    this.#fd = undefined
+    this.#wrongs++
+    this.#open?.close()
+    this.#open = undefined
     this.#usable = 0
     const file = this.#file
     this.#file = undefined
@@ -321,7 +328,7 @@ export class WholeTransfer {
   async #look(run: Run, file: ScratchFile): Promise<void> {
     const { object, store, what } = this.#options
     try {
-      const status = await statusOf(file.path)
+      const status = await sizeOnDisk(file.path)
       if (object.size !== undefined && status.size > object.size) throw this.#otherSize(status.size)
       const held = await file.hold(Math.max(status.size, object.size === undefined ? this.#progress : 0))
       if (!held || !(await file.grown(status.blocks * 512))) {
@@ -344,31 +351,30 @@ export class WholeTransfer {
     }
   }
 
-  /** Opens the file as it is now; keeps the one that readers may have open for them. */
-  #openFile(file: ScratchFile): number {
-    const fd = openFile(file.path, 'read')
-    const before = this.#fd === undefined ? undefined : fstatSync(this.#fd)
-    const now = fstatSync(fd)
-    if (before !== undefined && this.#fd !== undefined && before.ino === now.ino && before.dev === now.dev) {
-      closeSync(fd)
-      return this.#fd
+  /** Opens the file as it is now, unless it is open already. */
+  #openFile(file: ScratchFile): ReadFile {
+    const now = new ReadFile(openFile(file.path, 'read'))
+    const before = this.#open
+    if (before?.isSameAs(now) === true) {
+      now.close()
+      return before
     }
-    if (this.#fd !== undefined) this.#oldFds.push(this.#fd)
-    this.#fd = fd
-    return fd
+    before?.close()
+    this.#open = now
+    return now
   }
 
   async #complete(file: ScratchFile, signal: AbortSignal): Promise<void> {
     const { object, what } = this.#options
-    let fd: number
+    let open: ReadFile
     try {
-      fd = this.#openFile(file)
+      open = this.#openFile(file)
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw error
       throw new AnnexfsError('CORRUPT', `${what}: the transfer is said to have succeeded, but there is no file`)
     }
-    fchmodSync(fd, 0o600)
-    const { size, blocks } = fstatSync(fd)
+    open.makePrivate()
+    const { size, blocks } = open.status()
     if (object.size !== undefined && size !== object.size) throw this.#otherSize(size)
     if (!(await file.hold(size)) || !(await file.grown(blocks * 512))) {
       throw new AnnexfsError('UNAVAILABLE', `${what} only comes whole, and the cache has no room for its ${size} bytes`)
@@ -383,15 +389,5 @@ export class WholeTransfer {
     const { object, what } = this.#options
     const relation = size > (object.size ?? 0) ? 'more' : 'less'
     return new AnnexfsError('CORRUPT', `${what}: ${size} bytes came, ${relation} than its ${object.size}`)
-  }
-}
-
-/** Size and blocks of a file, zeros when it was not made yet. */
-async function statusOf(path: string): Promise<{ readonly size: Bytes; readonly blocks: number }> {
-  try {
-    return await lstat(path)
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return { size: 0, blocks: 0 }
-    throw error
   }
 }

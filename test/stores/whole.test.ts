@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, pbkdf2, randomBytes } from 'node:crypto'
+import { closeSync, openSync } from 'node:fs'
 import { appendFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -30,7 +31,7 @@ class Steps implements WholeStore {
   tail = Buffer.alloc(0)
 
   constructor(
-    readonly objects: ReadonlyMap<string, Buffer>,
+    public objects: ReadonlyMap<string, Buffer>,
     readonly step = 64 * 1024,
   ) {}
 
@@ -342,4 +343,49 @@ test('transfers go on after the cache folder was emptied under them', async (t) 
   for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true })
   const second = await opened(store, names[1])
   assert.ok((await read(second, { start: 0, end: MIB })).equals(all[1] ?? Buffer.alloc(0)))
+})
+
+test('a read that is under way when the remote is closed never gives bytes of another file', async (t) => {
+  const bytes = randomBytes(256 * 1024)
+  const { store, names, folder } = await given(t, [bytes])
+  const object = await opened(store, names[0])
+  await read(object, { start: 0, end: bytes.length })
+  const other = join(folder, 'other')
+  await writeFile(other, Buffer.alloc(bytes.length, 'x'))
+  // So long nothing that was asked of the thread pool begins.
+  const busy = Array.from(
+    { length: 16 },
+    () => new Promise((resolve) => pbkdf2('busy', 'pool', 200_000, 64, 'sha512', resolve)),
+  )
+  const reading = read(object, { start: 0, end: bytes.length }).catch((error: unknown) => error)
+  // Up to where the read has been asked for.
+  await new Promise((resolve) => setImmediate(resolve))
+  const closing = store.close?.()
+  const fds = Array.from({ length: 64 }, () => openSync(other, 'r'))
+  const outcome = await reading
+  for (const fd of fds) closeSync(fd)
+  await Promise.all([...busy, closing])
+  assert.ok(outcome instanceof AnnexfsError || (outcome instanceof Buffer && outcome.equals(bytes)), 'other bytes')
+})
+
+test('what follows on a transfer that turned out wrong is not given as its continuation', async (t) => {
+  const bytes = randomBytes(2 * MIB)
+  const { steps, store, names } = await given(t, [bytes])
+  const wrong = Buffer.alloc(bytes.length, 'x')
+  steps.before = async (at, run) => {
+    if (run > 1 || at < MIB) return
+    await sleep(300)
+    throw new AnnexfsError('CORRUPT', 'that was not it')
+  }
+  steps.objects = new Map([[names[0]?.key.raw ?? '', wrong]])
+  const object = await opened(store, names[0])
+  const demand = { urgency: 'read' as const, signal: AbortSignal.timeout(20_000) }
+  const reader = object.read({ start: 0, end: bytes.length }, demand)[Symbol.asyncIterator]()
+  const first = await reader.next()
+  assert.ok(first.value?.[0] === 120)
+  // Its consumer is slow: meanwhile the transfer fails, and another reader starts the next one.
+  await sleep(600)
+  steps.objects = new Map([[names[0]?.key.raw ?? '', bytes]])
+  assert.ok((await read(object, { start: 0, end: bytes.length })).equals(bytes))
+  await assert.rejects(reader.next(), { code: 'CORRUPT' })
 })
