@@ -6,6 +6,13 @@ import type { ListenAddress } from '../lib/gateway/gateway.js'
 import type { Log } from '../lib/log/log.js'
 import type { Given, OptionSpec } from './options.js'
 
+/** Of `mount`, which serves HTTP when it is told where. */
+export const LISTEN_OPTION: OptionSpec = {
+  name: 'listen',
+  value: 'ADDRESS:PORT',
+  help: 'also serve the files over HTTP and WebDAV, as annexfs serve does',
+}
+
 /** Of every command that serves HTTP, beside `--listen`. */
 export const GATEWAY_OPTIONS: readonly OptionSpec[] = [
   { name: 'token', help: 'let in who sends the secret as a bearer token, or as the password of any user' },

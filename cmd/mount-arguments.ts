@@ -1,3 +1,4 @@
+import { GATEWAY_OPTIONS, LISTEN_OPTION } from './gateway-options.js'
 import { SOURCE_OPTIONS } from './options.js'
 
 /*
@@ -10,11 +11,9 @@ import { SOURCE_OPTIONS } from './options.js'
 const IGNORED =
   /^(ro|rw|defaults|auto|noauto|user|nouser|users|owner|group|exec|noexec|suid|nosuid|dev|nodev|_netdev|nofail|async|sync|atime|noatime|relatime|x-.*|comment=.*|X-.*)$/
 
-const SWITCHES = new Set([
-  ...SOURCE_OPTIONS.filter((one) => one.value === undefined).map((one) => one.name),
-  'allow-other',
-])
-const VALUES = new Set(SOURCE_OPTIONS.filter((one) => one.value !== undefined).map((one) => one.name))
+const OPTIONS = [...SOURCE_OPTIONS, LISTEN_OPTION, ...GATEWAY_OPTIONS]
+const SWITCHES = new Set([...OPTIONS.filter((one) => one.value === undefined).map((one) => one.name), 'allow-other'])
+const VALUES = new Set(OPTIONS.filter((one) => one.value !== undefined).map((one) => one.name))
 
 /** The arguments of `annexfs mount` for those of mount(8); a string says what is wrong. */
 export function mountArguments(argv: readonly string[]): readonly string[] | string {

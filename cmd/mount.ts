@@ -6,11 +6,16 @@ import { AnnexfsError, reasonOf } from '../lib/errors.js'
 import { insideMount } from '../lib/fuse/inside.js'
 import { mountVolume, type Mounted } from '../lib/fuse/mount.js'
 import { recoverStaleMount } from '../lib/fuse/stale.js'
+import type { Gateway } from '../lib/gateway/gateway.js'
 import type { Log } from '../lib/log/log.js'
 import { warmUp } from '../lib/net/warm-up.js'
+import type { Station } from '../lib/status/snapshot.js'
 import { startDaemon, tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
+import { openGateway } from './gateway.js'
+import { GATEWAY_OPTIONS, gatewaySettings, LISTEN_OPTION, type GatewaySettings } from './gateway-options.js'
+import { observe } from './observe.js'
 import { commandLog } from './open.js'
 import { engineSettings, readTimeout, SOURCE_OPTIONS, type EngineSettings } from './options.js'
 import { showSize } from './units.js'
@@ -30,6 +35,8 @@ export const mountCommand: Command = {
       help: 'let other users see the mount (needs user_allow_other in /etc/fuse.conf unless root)',
     },
     { name: 'daemon', help: 'return once the mount answers; it goes on in the background' },
+    LISTEN_OPTION,
+    ...GATEWAY_OPTIONS,
     ...SOURCE_OPTIONS,
   ],
   async run(given, argv) {
@@ -42,12 +49,14 @@ export const mountCommand: Command = {
     const timeout = readTimeout(given)
     if (given.has('daemon')) return startDaemon(argv, resolve(mountpoint))
     const log = commandLog(given)
+    const listening = await gatewaySettings(given, log)
     const session = await openSession({
       sources,
       mountpoint,
       settings,
       timeout,
       allowOther: given.has('allow-other'),
+      ...(listening !== undefined && { gateway: listening }),
       log,
     })
     await tellReady()
@@ -66,12 +75,15 @@ export interface SessionOptions {
   readonly settings: EngineSettings
   readonly timeout: number
   readonly allowOther: boolean
+  /** Where the files are to be had over HTTP as well. */
+  readonly gateway?: GatewaySettings
   readonly log: Log
 }
 
 export interface Session {
   readonly engine: Engine
   readonly mounted: Mounted
+  readonly station: Station
   /** Settles when the mount is gone, by a signal, by us or by somebody else, and everything is closed. */
   readonly ended: Promise<void>
   /** What was read and fetched, in a line. */
@@ -103,6 +115,31 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     throw error
   }
   log.info(`mounted ${sources.join(', ')} at ${root}`)
+  const { cacheFolder, cacheLimit } = settings
+  const { timeout } = options
+  let served: Gateway | undefined
+  const observed = await observe({
+    engine,
+    sources,
+    cacheFolder,
+    cacheLimit,
+    timeout,
+    log,
+    mountpoint: root,
+    gateway: () => served?.url,
+  })
+  if (options.gateway !== undefined) {
+    const { volume } = engine
+    try {
+      served = await openGateway({ volume, station: observed.station, settings: options.gateway, timeout, log })
+    } catch (error) {
+      await mounted.unmount()
+      await observed.close()
+      await volume.close()
+      throw error
+    }
+    log.info(`serving it at ${served.url} as well`)
+  }
   const warming = setTimeout(() => {
     warmUp().catch((error: unknown) => log.debug('could not warm up', { reason: reasonOf(error) }))
   }, WARM_UP_AFTER)
@@ -123,9 +160,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     clearTimeout(warming)
     for (const signal of signals) process.off(signal, onSignal)
     process.off('unhandledRejection', onFault)
+    await served?.close()
+    await observed.close()
     await engine.volume.close()
   })
-  return { engine, mounted, ended, end, summary: () => fetchedLine(engine) }
+  return { engine, mounted, station: observed.station, ended, end, summary: () => fetchedLine(engine) }
 }
 
 function fetchedLine({ fetched }: Engine): string {

@@ -1,10 +1,12 @@
 import { openEngine } from '../lib/engine/engine.js'
 import { AnnexfsError, reasonOf } from '../lib/errors.js'
-import { gateway, type Gateway } from '../lib/gateway/gateway.js'
+import type { Gateway } from '../lib/gateway/gateway.js'
 import { tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
-import { GATEWAY_OPTIONS, gatewaySettings } from './gateway-options.js'
+import { openGateway } from './gateway.js'
+import { GATEWAY_OPTIONS, gatewaySettings, LISTEN_OPTION } from './gateway-options.js'
 import type { Command } from './help.js'
+import { observe } from './observe.js'
 import { commandLog } from './open.js'
 import { engineSettings, readTimeout, SOURCE_OPTIONS } from './options.js'
 
@@ -21,7 +23,7 @@ export const serveCommand: Command = {
     '--listen says otherwise, and then only who knows the secret of --token or --basic-auth. What it is doing ' +
     'shows at /-/.',
   options: [
-    { name: 'listen', value: 'ADDRESS:PORT', help: 'where to listen; port 0 takes any', fallback: '127.0.0.1:8080' },
+    { ...LISTEN_OPTION, help: 'where to listen; port 0 takes any', fallback: '127.0.0.1:8080' },
     ...GATEWAY_OPTIONS,
     ...SOURCE_OPTIONS,
   ],
@@ -35,10 +37,14 @@ export const serveCommand: Command = {
     if (listening === undefined) throw new AnnexfsError('USAGE', 'serve wants --listen')
     const engine = await openEngine(sources, { ...settings, log, forbid: () => false })
     const { volume } = engine
-    let serving: Gateway
+    const { cacheFolder, cacheLimit } = settings
+    let serving: Gateway | undefined
+    const url = (): string | undefined => serving?.url
+    const observed = await observe({ engine, sources, cacheFolder, cacheLimit, timeout, log, gateway: url })
     try {
-      serving = await gateway({ volume, readTimeout: timeout, log, ...listening })
+      serving = await openGateway({ volume, station: observed.station, settings: listening, timeout, log })
     } catch (error) {
+      await observed.close()
       await volume.close()
       throw error
     }
@@ -53,6 +59,7 @@ export const serveCommand: Command = {
     await tellReady()
     await asked
     await serving.close()
+    await observed.close()
     await volume.close()
     process.off('unhandledRejection', onFault)
     log.info('stopped serving')
