@@ -37,7 +37,8 @@ export async function configured(
 ): Promise<Configured> {
   const schema = settingsSchema(commands)
   const own = new Map(command.options.map((spec) => [spec.name, spec]))
-  if (!command.options.some((spec) => schema.has(spec.name))) return { given: layered(parsed, own, []), notices: [] }
+  // Settings are for commands that open a SOURCE: others have options of the same name that mean something else.
+  if (!own.has('config')) return { given: layered(parsed, own, []), notices: [] }
   const about = aboutOf(parsed, command)
   const layers: (readonly Setting[])[] = [environmentSettings(schema, places.environment)]
   const notices: string[] = []
