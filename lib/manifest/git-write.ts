@@ -8,18 +8,21 @@ const NOT_INHERITED = /^GIT_(?!CONFIG_|AUTHOR_|COMMITTER_|SSH|EXEC_PATH$|TRACE)/
 const LONGEST_ANSWER = 64 * 1024
 
 /**
- * The environment of a git that writes into the user's own repository: with all of the user's settings, as `git commit`
- * would have them (identity, signing, hooks on refs), and git's own refusal of repositories that belong to others.
+ * Starts a git that writes into the user's own repository: with all of the user's settings, as `git commit` would have
+ * them (identity, signing, hooks on refs), and git's own refusal of repositories that belong to others. That is why git
+ * has to find the repository by itself: of one that it is given by GIT_DIR it does not look at the owner.
  */
-function writerEnvironment(gitDir: string): NodeJS.ProcessEnv {
+function startWriter(gitDir: string, args: readonly string[]): ChildProcessWithoutNullStreams {
   const own = Object.entries(process.env).filter(([name]) => !NOT_INHERITED.test(name))
-  return {
+  const env = {
     ...Object.fromEntries(own),
-    GIT_DIR: gitDir,
     GIT_NO_LAZY_FETCH: '1',
     GIT_NO_REPLACE_OBJECTS: '1',
     LC_ALL: 'C.UTF-8',
   }
+  // Seen from inside, any repository is a bare one: who allows only named ones has named this one.
+  const found = ['-c', 'safe.bareRepository=all', ...args]
+  return spawn('git', found, { cwd: gitDir, env, stdio: ['pipe', 'pipe', 'pipe'] })
 }
 
 /**
@@ -34,7 +37,7 @@ export async function writeGit(
 ): Promise<string> {
   const { input = '', signal } = options
   if (signal !== undefined) throwIfAborted(signal)
-  const child = spawn('git', args, { env: writerEnvironment(gitDir), stdio: ['pipe', 'pipe', 'pipe'] })
+  const child = startWriter(gitDir, args)
   const kill = (): void => void child.kill()
   signal?.addEventListener('abort', kill, { once: true })
   const said = listen(child)
@@ -76,8 +79,7 @@ export class TreeMaker {
   #failure: Error | undefined
 
   constructor(gitDir: string) {
-    const args = ['mktree', '-z', '--batch']
-    this.#child = spawn('git', args, { env: writerEnvironment(gitDir), stdio: ['pipe', 'pipe', 'pipe'] })
+    this.#child = startWriter(gitDir, ['mktree', '-z', '--batch'])
     const said = listen(this.#child)
     let rest = ''
     this.#child.stdout.setEncoding('latin1').on('data', (text: string) => {

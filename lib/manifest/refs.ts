@@ -67,12 +67,12 @@ export class ManifestRefs {
     if (this.#listedAt === -Infinity) await this.#relist(now, packed)
     // A process of git takes as long as all the rest of an open: nobody waits for it a second time.
     else if (now - this.#listedAt > LIST_EVERY || packed !== this.#packed) void this.#relistLater(now, packed)
-    const commits = (await this.#git.objects.infos(this.#names.map((name) => `${name}^{commit}`))).map(
-      (info) => info?.sha,
-    )
+    // They may be listed anew meanwhile.
+    const names = this.#names
+    const commits = (await this.#git.objects.infos(names.map((name) => `${name}^{commit}`))).map((info) => info?.sha)
     const same = commits.length === this.#commits.length && commits.every((sha, index) => sha === this.#commits[index])
     if (!same) {
-      this.#tips = await this.#readable(commits)
+      this.#tips = await this.#readable(names, commits)
       this.#commits = commits
     }
     this.#lookedAt = now
@@ -94,8 +94,8 @@ export class ManifestRefs {
     }
   }
 
-  async #readable(commits: readonly (string | undefined)[]): Promise<readonly ManifestTip[]> {
-    const there = this.#names.flatMap((ref, index) => {
+  async #readable(names: readonly string[], commits: readonly (string | undefined)[]): Promise<readonly ManifestTip[]> {
+    const there = names.flatMap((ref, index) => {
       const commit = commits[index]
       return commit === undefined ? [] : [{ ref, commit }]
     })

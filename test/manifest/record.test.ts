@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { chown, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { parseKey } from '../../lib/annex/key.js'
@@ -245,4 +246,23 @@ test('a ref that moves, and one that a fetch makes, is noticed within about a se
   await world.git('b', 'gc', '--quiet', '--prune=now')
   await record(b, [[keyOf('three'), piecesOf('three')]])
   assert.ok(await soon(keyOf('three')))
+})
+
+test("nothing that another user's repository names is run to write into it", LIMIT, async (t) => {
+  if (process.geteuid?.() !== 0) {
+    t.skip('needs to be root')
+    return
+  }
+  const world = await annexWorld(t)
+  const git = await repository(t, world, 'a')
+  const marker = join(world.folder, 'was-run')
+  const hook = join(git.gitDir, 'hooks', 'reference-transaction')
+  await writeFile(hook, `#!/bin/sh\ntouch '${marker}'\n`, { mode: 0o755 })
+  const owned = [git.workTree ?? '', git.gitDir, join(git.gitDir, 'config')]
+  for (const path of [...owned, ...(await readdir(git.gitDir)).map((name) => join(git.gitDir, name))]) {
+    await chown(path, 65_534, 65_534)
+  }
+  const key = keyOf('one')
+  await assert.rejects(record(git, [[key, piecesOf('one')]]), /dubious ownership/)
+  await assert.rejects(stat(marker), { code: 'ENOENT' })
 })
