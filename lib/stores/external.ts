@@ -201,7 +201,8 @@ class ExternalStore implements WholeStore {
     try {
       let at = 0
       for await (const bytes of object.all(name.size ?? LARGEST, { urgency: 'read', signal })) {
-        await handle.write(bytes, 0, bytes.byteLength, at)
+        // All of it: a single write may be short, and would leave a gap of zeros.
+        await handle.writeFile(bytes)
         at += bytes.byteLength
         progress(at)
       }
