@@ -1,6 +1,9 @@
-import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from 'playwright-core'
-import type { TestContext } from 'node:test'
-import { temporaryFolder } from './temp.js'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { chromium, type BrowserContext, type BrowserContextOptions, type Page } from 'playwright-core'
 
 /** Debian's. */
 const PROGRAM = '/usr/bin/chromium'
@@ -18,20 +21,6 @@ const ARGUMENTS = [
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
 ]
 
-/** A headless Chromium with an empty profile, that ends with the test `t`. */
-export async function browser(t: Pick<TestContext, 'after'>): Promise<Browser> {
-  const folder = await temporaryFolder(t)
-  const started = await chromium.launch({
-    executablePath: PROGRAM,
-    headless: true,
-    args: ARGUMENTS,
-    timeout: 60_000,
-    env: { ...process.env, HOME: folder, TMPDIR: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder },
-  })
-  t.after(() => started.close())
-  return started
-}
-
 /** A page of a fresh context, with all that went wrong in it, and all that it asked for. */
 export interface Watched {
   readonly page: Page
@@ -42,17 +31,56 @@ export interface Watched {
   readonly requests: string[]
 }
 
-export async function openPage(from: Browser, url: string, options: BrowserContextOptions = {}): Promise<Watched> {
-  const context = await from.newContext(options)
-  const page = await context.newPage()
-  page.setDefaultTimeout(15_000)
-  const trouble: string[] = []
-  const requests: string[] = []
-  page.on('pageerror', (error) => trouble.push(error.message))
-  page.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') trouble.push(message.text())
+export interface TestBrowser {
+  open(url: string, options?: BrowserContextOptions): Promise<Watched>
+  /** Must be called at the end. */
+  close(): Promise<void>
+}
+
+/** A headless Chromium with an empty profile. */
+export async function startBrowser(): Promise<TestBrowser> {
+  const folder = await mkdtemp(join(tmpdir(), 'annexfs-test-browser-'))
+  const browser = await chromium.launch({
+    executablePath: PROGRAM,
+    headless: true,
+    args: ARGUMENTS,
+    timeout: 60_000,
+    env: { ...process.env, HOME: folder, TMPDIR: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder },
   })
-  context.on('request', (request) => requests.push(request.url()))
-  await page.goto(url, { waitUntil: 'commit' })
-  return { page, context, trouble, requests }
+  return {
+    async open(url, options = {}) {
+      const context = await browser.newContext(options)
+      // Functions for the tests to look around with, see `seen`.
+      await context.addInitScript({ path: fileURLToPath(new URL('./seen-in-page.cjs', import.meta.url)) })
+      const page = await context.newPage()
+      page.setDefaultTimeout(15_000)
+      const trouble: string[] = []
+      const requests: string[] = []
+      page.on('pageerror', (error) => trouble.push(error.message))
+      page.on('console', (message) => {
+        if (message.type() === 'error' || message.type() === 'warning') trouble.push(message.text())
+      })
+      context.on('request', (request) => requests.push(request.url()))
+      await page.goto(url, { waitUntil: 'commit' })
+      return { page, context, trouble, requests }
+    },
+    async close() {
+      await browser.close()
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+    },
+  }
+}
+
+/** The value of an expression in the page. `seen` there is a `Seen`. */
+export function valueIn<T>(page: Page, expression: string): Promise<T> {
+  return page.evaluate<T>(expression)
+}
+
+/** Waits until `check` is true. @throws Error with what `about` says, after 15 s. */
+export async function eventually(check: () => Promise<boolean>, about: () => Promise<string>): Promise<void> {
+  const end = performance.now() + 15_000
+  while (!(await check())) {
+    if (performance.now() > end) throw new Error(await about())
+    await sleep(50)
+  }
 }

@@ -31,7 +31,7 @@ export type PageHandler = (request: IncomingMessage, response: ServerResponse) =
 
 /**
  * The page to look at, below `/-/`: `/-/` itself with what it loads, `/-/events` (server-sent events: `snapshot`, then a
- * `change` about once a second), `/-/snapshot` and `/-/pieces?id=` (JSON). Who may ask is the caller's business: Host,
+ * `change` about once a second), `/-/snapshot` and `/-/pieces?id=` (JSON; null for what has no map, or is not open any more). Who may ask is the caller's business: Host,
  * Origin and tokens are checked before. The page refers to itself by relative addresses only.
  */
 export function pageHandler(station: Station, options: PageOptions = {}): PageHandler {
@@ -86,9 +86,8 @@ export function pageHandler(station: Station, options: PageOptions = {}): PageHa
     response.once('close', leave)
     maps++
     try {
-      const map = await station.pieceMap(id, AbortSignal.any([gone.signal, AbortSignal.timeout(MAP_DEADLINE)]))
-      if (map === undefined) throw new AnnexfsError('NOT_FOUND', 'no such file is open')
-      return map
+      const deadline = AbortSignal.timeout(MAP_DEADLINE)
+      return (await station.pieceMap(id, AbortSignal.any([gone.signal, deadline]))) ?? null
     } finally {
       maps--
       response.removeListener('close', leave)
@@ -98,7 +97,6 @@ export function pageHandler(station: Station, options: PageOptions = {}): PageHa
 
 function statusOf(error: unknown): number {
   if (isAnnexfsError(error, 'INVALID')) return 400
-  if (isAnnexfsError(error, 'NOT_FOUND')) return 404
   return isAnnexfsError(error, 'UNAVAILABLE') ? 503 : 500
 }
 

@@ -73,6 +73,7 @@ function makeCard({ file }: Shown): View<Shown> {
   let visibleNow = false
   let stamp = ''
   let asking = false
+  let open = true
   let pointed: string | undefined
   const renderLines = list<string>(
     rows,
@@ -97,12 +98,12 @@ function makeCard({ file }: Shown): View<Shown> {
   /** Asks for the map when what it shows may have changed, and only while it can be seen. */
   const refresh = async (): Promise<void> => {
     const wanted = `${current.cached} ${current.lastRead} ${current.positions.join()}`
-    if (asking || !visibleNow || (wanted === stamp && !moving(map))) return
+    if (asking || !open || !visibleNow || (wanted === stamp && !moving(map))) return
     asking = true
     try {
       const answer = await fetch(`pieces?id=${encodeURIComponent(current.id)}`)
       if (!answer.ok) return
-      map = (await answer.json()) as PieceMap
+      map = ((await answer.json()) as PieceMap | null) ?? undefined
       stamp = wanted
       paint()
     } catch {
@@ -135,6 +136,7 @@ function makeCard({ file }: Shown): View<Shown> {
     node,
     update({ file: next, wait, now, closed }) {
       current = next
+      open = closed === undefined
       const state =
         closed === undefined
           ? `${count(next.readers, 'reader')}, last read ${ago(now - next.lastRead)}`
@@ -155,7 +157,7 @@ function makeCard({ file }: Shown): View<Shown> {
 }
 
 function moving(map: PieceMap | undefined): boolean {
-  return map === undefined || map.runs.some(([state]) => state === 'fetching' || state === 'wanted')
+  return map?.runs.some(([state]) => state === 'fetching' || state === 'wanted') === true
 }
 
 /** The map as lines of words, one for each run. */
