@@ -3,7 +3,7 @@ import { sharedPlaintexts, type FlightDemand, type Plaintexts } from '../cipher/
 import type { Plaintext } from '../cipher/plaintext.js'
 import { AnnexfsError, isAnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
 import type { Log } from '../log/log.js'
-import type { ByteRange, Bytes } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import type { ObjectStore, StoredObject } from '../stores/store.js'
 import { joined, partsOf, type ContentPart } from './chunks.js'
 import type { Layout } from './chunks-layout.js'
@@ -85,6 +85,10 @@ export class StoredContent implements Holding {
   get whole(): boolean {
     const { first, layout } = this.#chosen
     return layout.count === 1 && (this.#options.cipher !== undefined || first.whole === true)
+  }
+
+  closedUntil(): Milliseconds {
+    return this.#chosen.first.closedUntil?.() ?? 0
   }
 
   get length(): Bytes {

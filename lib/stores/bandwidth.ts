@@ -60,6 +60,7 @@ export function limitedStore(store: ObjectStore, bandwidth: Bandwidth): ObjectSt
 
 function limitedObject(object: StoredObject, bandwidth: Bandwidth): StoredObject {
   return {
+    closedUntil: () => object.closedUntil?.() ?? 0,
     unit: object.unit,
     longest: object.longest,
     parallel: object.parallel,

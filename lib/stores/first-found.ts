@@ -35,6 +35,7 @@ export function firstFound(places: readonly StoredObject[]): StoredObject {
   }
   return {
     ...first,
+    closedUntil: () => places[current]?.closedUntil?.() ?? 0,
     read: (range, demand) => inTurn((place) => place.read(range, demand)),
     all: (most, demand) => inTurn((place) => place.all(most, demand)),
     close: () => {

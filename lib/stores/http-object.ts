@@ -38,6 +38,7 @@ export function httpObject(options: HttpObjectOptions): StoredObject {
   return {
     ...WEB_LIMITS,
     ...(size === undefined ? {} : { size }),
+    closedUntil: () => file.closedUntil,
     read: async function* (range, demand) {
       measured ??= (await file.measure(demand.signal))?.size
       if (measured === undefined) {

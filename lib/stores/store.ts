@@ -1,6 +1,6 @@
 import type { Key } from '../annex/key.js'
 import type { Demand } from '../sources/source.js'
-import type { ByteRange, Bytes } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 
 /** What an object is stored under. */
 export interface ObjectName {
@@ -42,6 +42,8 @@ export interface StoredObject {
   readonly parallel: number
   /** Its bytes come in order from the start, however little of it is wanted (whole-key transfers). */
   readonly whole?: boolean
+  /** When the server, which has asked for quiet, may be asked again (`performance.now()`); 0 or before now: at once. */
+  closedUntil?(): Milliseconds
   /** What was learned of the size; undefined when it shows only at the end. */
   readonly size?: Bytes
   /** Exactly the bytes of `range`, which lies within the size, as `Holding.read` gives them, with the same errors. */

@@ -160,3 +160,18 @@ test('of several places the first that has the object is read, and remembered', 
   const none = firstFound([object(t, `${server.url}/404`, { size: 5 }), object(t, `${server.url}/403`, { size: 5 })])
   assert.equal(await code(readObject(none, { start: 0, end: 1 })), 'FORBIDDEN')
 })
+
+test('goal 23: a server that asks for quiet says until when, so that others are asked first', LIMIT, async (t) => {
+  const server = await httpServer(t, (_request, response) => {
+    response.writeHead(503, { 'retry-after': '30', 'content-length': 0 }).end()
+  })
+  const closed = firstFound([
+    object(t, `${server.url}/x`, { size: 1000 }),
+    object(t, `${server.url}/y`, { size: 1000 }),
+  ])
+  assert.ok((closed.closedUntil?.() ?? 0) <= performance.now())
+  const signal = AbortSignal.timeout(500)
+  await code(readObject(closed, { start: 0, end: 10 }, signal))
+  const left = (closed.closedUntil?.() ?? 0) - performance.now()
+  assert.ok(left > 10_000 && left <= 31_000, `${left} ms`)
+})
