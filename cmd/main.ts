@@ -8,6 +8,8 @@ import { configCommand } from './config.js'
 import { configured, withOrigin, type ConfiguredGiven } from './config-layers.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
+import { evictCommand } from './evict.js'
+import { getCommand } from './get.js'
 import { helpOf, mainHelp, type Command } from './help.js'
 import { lsCommand } from './ls.js'
 import { manifestCommand } from './manifest.js'
@@ -15,8 +17,11 @@ import { mountCommand } from './mount.js'
 import { serveCommand } from './serve.js'
 import { commandLog } from './open.js'
 import { statusCommand } from './status.js'
+import { pinCommand, unpinCommand } from './pin.js'
+import { prefetchCommand } from './prefetch.js'
 import { torrentCommand } from './torrent.js'
 import { unmountCommand } from './unmount.js'
+import { whereisCommand } from './whereis.js'
 import { version } from './version.js'
 import { parseArguments } from './options.js'
 
@@ -27,6 +32,12 @@ const COMMANDS: readonly Command[] = [
   statusCommand,
   lsCommand,
   catCommand,
+  getCommand,
+  whereisCommand,
+  prefetchCommand,
+  pinCommand,
+  unpinCommand,
+  evictCommand,
   cacheCommand,
   manifestCommand,
   torrentCommand,

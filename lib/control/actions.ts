@@ -5,6 +5,7 @@ import type { Whereabouts } from '../engine/whereabouts.js'
 import { AnnexfsError } from '../errors.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import type { Assurance } from '../verify/piece.js'
+import { filesBelow } from './files-below.js'
 import { fill } from './fill.js'
 
 /** What is known of one file after something was done to it. */
@@ -44,6 +45,14 @@ export class Actions {
 
   constructor(options: ActionsOptions) {
     this.#options = options
+  }
+
+  /**
+   * The paths of all files below a folder, or of the file itself; without symbolic links.
+   * @throws AnnexfsError NOT_FOUND, INVALID for more than can be told.
+   */
+  async files(path: string, signal: AbortSignal): Promise<readonly string[]> {
+    return filesBelow(this.#options.engine.volume, checkedPath(path), signal)
   }
 
   /** @throws AnnexfsError NOT_FOUND, IS_A_DIRECTORY. */

@@ -13,6 +13,7 @@ type Params = Readonly<Record<string, unknown>>
 /** What can be asked of a running annexfs: doc/CONTROL.md. Nothing of it writes to a repository. */
 export function controlMethods(station: Station, actions: Actions): ReadonlyMap<string, Method> {
   return new Map<string, Method>([
+    ...actionMethods(actions),
     [
       'hello',
       async () => {
@@ -30,6 +31,13 @@ export function controlMethods(station: Station, actions: Actions): ReadonlyMap<
         return map
       },
     ],
+  ])
+}
+
+/** Those that need no running mount. */
+export function actionMethods(actions: Actions): ReadonlyMap<string, Method> {
+  return new Map<string, Method>([
+    ['files', (params, { signal }) => actions.files(text(params, 'path'), signal)],
     ['whereis', (params, { signal }) => actions.whereis(text(params, 'path'), signal)],
     ['pin', (params, { signal }) => actions.pin(text(params, 'path'), signal)],
     ['unpin', (params, { signal }) => actions.unpin(text(params, 'path'), signal)],
