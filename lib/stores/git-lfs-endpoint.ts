@@ -23,8 +23,11 @@ export interface LfsEndpoint {
 /** Finds the endpoint; of one behind ssh anew each time. */
 export interface LfsDiscovery {
   find(signal: AbortSignal): Promise<LfsEndpoint>
-  /** Whose credentials the server may ask for: those of `url`, for requests to `origin`; undefined: it gives tokens. */
-  readonly credentials: { readonly url: string; readonly origin: string } | undefined
+  /**
+   * Whose credentials the server may ask for: those of `url`, for requests to `origin`, when the user's own
+   * configuration names its host (`trusted`); undefined: it gives tokens.
+   */
+  readonly credentials: { readonly url: string; readonly origin: string; readonly trusted: boolean } | undefined
   close(): Promise<void>
 }
 
@@ -41,8 +44,9 @@ export async function lfsDiscovery(context: StoreContext): Promise<LfsDiscovery>
   const { remote, annex } = context
   const said = remote.config.get('lfsurl') ?? remote.config.get('apiurl')
   const git = rewriteUrl((remote.config.get('url') ?? '').replace(/^gcrypt::/, ''), await annex.git.config())
-  if (said !== undefined && isWebUrl(said)) return fixed(said.replace(/\/+$/, ''), git)
-  if (isWebUrl(git)) return fixed(guessedEndpoint(git), git)
+  const hosts = await ownHosts(context)
+  if (said !== undefined && isWebUrl(said)) return fixed(said.replace(/\/+$/, ''), git, hosts)
+  if (isWebUrl(git)) return fixed(guessedEndpoint(git), git, hosts)
   if (isSshUrl(git)) return behindSsh(context, git)
   throw new AnnexfsError('INVALID', `the git-lfs remote ${remote.name} has no http, https or ssh URL`)
 }
@@ -55,11 +59,21 @@ export function guessedEndpoint(text: string): string {
   return `https://${user}${url.host}${path}${path.endsWith('.git') ? '' : '.git'}/info/lfs`
 }
 
-function fixed(url: string, git: string): LfsDiscovery {
+/** The hosts that the git configuration names for the remote: what only remote.log says is anybody's word. */
+async function ownHosts({ remote, annex }: StoreContext): Promise<ReadonlySet<string>> {
+  if (!remote.configured) return new Set()
+  const config = await annex.git.config()
+  const own = config.under('remote', remote.name)
+  const urls = ['url', 'lfsurl', 'apiurl'].map((name) => rewriteUrl(own.get(name) ?? '', config))
+  return new Set(urls.filter(isWebUrl).map((url) => new URL(url).hostname))
+}
+
+function fixed(url: string, git: string, hosts: ReadonlySet<string>): LfsDiscovery {
   const endpoint: LfsEndpoint = { url, headers: {}, expires: undefined }
   const { hostname, origin } = new URL(url)
   // As git-annex asks for them: those of the repository, unless the server is another host.
-  const credentials = { url: isWebUrl(git) && new URL(git).hostname === hostname ? git : url, origin }
+  const asked = isWebUrl(git) && new URL(git).hostname === hostname ? git : url
+  const credentials = { url: asked, origin, trusted: hosts.has(hostname) }
   return { find: () => Promise.resolve(endpoint), credentials, close: () => Promise.resolve() }
 }
 

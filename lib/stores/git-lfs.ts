@@ -79,8 +79,7 @@ class LfsServer {
     this.#discovery = discovery
     this.#name = `${context.remote.name} (git-lfs)`
     const { credentials } = discovery
-    this.#access =
-      credentials === undefined ? undefined : new WebAccess(credentials.url, context.log, credentials.origin)
+    this.#access = credentials === undefined ? undefined : new WebAccess(credentials.url, context.log, credentials)
   }
 
   async open(object: LfsObject, signal: AbortSignal): Promise<StoredObject | undefined> {

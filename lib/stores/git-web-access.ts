@@ -29,15 +29,21 @@ export class WebAccess {
   readonly #url: string
   readonly #origin: string
   readonly #log: Log
+  readonly #trusted: boolean
   #header: string | undefined
   #asking: Promise<void> | undefined
   #pauseUntil: Milliseconds = 0
 
-  /** @param url that the user's helpers are asked about; credentials go to its origin, or to `origin`. */
-  constructor(url: string, log: Log, origin = new URL(url).origin) {
+  /**
+   * @param url that the user's helpers are asked about; credentials go to its origin, or to `origin`.
+   * @param options.trusted false when it is not the user who names the server: some helpers have an answer for any host,
+   * so that none is asked.
+   */
+  constructor(url: string, log: Log, options: { readonly trusted: boolean; readonly origin?: string }) {
     this.#url = url
-    this.#origin = origin
+    this.#origin = options.origin ?? new URL(url).origin
     this.#log = log
+    this.#trusted = options.trusted
   }
 
   session(): AccessSession {
@@ -48,7 +54,7 @@ export class WebAccess {
         return Promise.resolve(sent === undefined ? {} : { authorization: sent })
       },
       challenged: async (url, signal) => {
-        if (url.origin !== this.#origin) return false
+        if (!this.#trusted || url.origin !== this.#origin) return false
         if (sent !== undefined && sent === this.#header) {
           this.#log.warn('the server refuses the credentials that git has for it', { url: shownUrl(this.#url) })
           this.#header = undefined

@@ -59,7 +59,9 @@ export async function gitWebStore(context: StoreContext): Promise<ObjectStore> {
     const uuid = remote.uuid === '' ? behind?.uuid : remote.uuid
     if (base === undefined || uuid === undefined) return undefined
     const id = `${uuid} ${base}`
-    const store = speakers.get(id) ?? p2pHttpStore(context, { base, uuid, ...(plain === undefined ? {} : { plain }) })
+    const store =
+      speakers.get(id) ??
+      p2pHttpStore(context, { base, uuid, announced: given === undefined, ...(plain === undefined ? {} : { plain }) })
     speakers.set(id, store)
     return store
   }
@@ -134,7 +136,8 @@ class WebRepository {
     this.#context = context
     this.#url = url
     const name = `${context.remote.name} (${shownUrl(url)})`
-    this.#options = { client: context.client, log: context.log, name, access: new WebAccess(url, context.log) }
+    const { client, log, remote } = context
+    this.#options = { client, log, name, access: new WebAccess(url, log, { trusted: remote.configured }) }
   }
 
   open(behind: Behind, name: ObjectName, signal: AbortSignal): ReturnType<ObjectStore['open']> {

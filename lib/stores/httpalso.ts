@@ -19,7 +19,7 @@ export function httpalsoStore({ remote, client, log }: StoreContext): ObjectStor
   }
   const base = url.replace(/\/+$/, '')
   const name = `${remote.name} (httpalso ${shownUrl(url)})`
-  const options = { client, name, log, access: new WebAccess(url, log) }
+  const options = { client, name, log, access: new WebAccess(url, log, { trusted: remote.configured }) }
   // A tree and the objects beside it have nothing to do with each other's layout.
   const [objects, tree] = [new Places(options), new Places(options)]
   const inTree = ['yes', 'true'].includes(remote.config.get('exporttree') ?? '')

@@ -19,6 +19,8 @@ export interface P2pHttpPlace {
   readonly uuid: string
   /** The remote's own URL on the web: on the same host it takes the same credentials. */
   readonly plain?: string
+  /** It is the server behind `plain` that names it, not the user. */
+  readonly announced?: boolean
 }
 
 /** Of the API, newest first; what is asked of it here is the same in all. */
@@ -46,12 +48,16 @@ export function p2pHttpBase(url: string): string | undefined {
  * but no end, so the connection is closed when the rest is not wanted.
  */
 export function p2pHttpStore({ remote, annex, client, log }: StoreContext, place: P2pHttpPlace): ObjectStore {
-  const { base, uuid, plain } = place
+  const { base, uuid, plain, announced = false } = place
   const name = `${remote.name} (${shownUrl(base)})`
   const own = new URL(base)
   // As git-annex has it: one host, one set of users and passwords.
-  const shared = plain !== undefined && new URL(plain).hostname === own.hostname ? plain : base
-  const access = new WebAccess(shared, log, own.origin)
+  const other = plain === undefined ? undefined : new URL(plain)
+  const sameHost = other?.hostname === own.hostname
+  // A server that names another one does not give it the user's trust, nor takes away their encryption.
+  const named = !announced || (sameHost && !(other?.protocol === 'https:' && own.protocol === 'http:'))
+  const shared = plain !== undefined && sameHost ? plain : base
+  const access = new WebAccess(shared, log, { trusted: remote.configured && named, origin: own.origin })
   const clientUuid = encodeURIComponent(annex.uuid ?? randomUUID())
   const prefix = `${base}/${encodeURIComponent(uuid)}`
   /** The version that the server answered in. */

@@ -47,13 +47,18 @@ interface Served {
 async function served(
   t: TestContext,
   given: Partial<LfsServerOptions> = {},
-  options: Partial<ContextOptions> & { path?: string } = {},
+  options: Partial<ContextOptions> & { path?: string; own?: string } = {},
 ): Promise<Served> {
   const lfs = lfsServer({ objects: [CONTENT], repository: REPOSITORY, ...given })
   const server = await httpServer(t, lfs.listener, { tls })
   // git-annex always asks by https, whatever the URL says.
   const url = `${server.url.replace('https', 'http')}${options.path ?? '/joe/repo'}`
-  const context = await storeContext(t, { kind: 'git-lfs', config: { url }, ca: [tls.ca], ...options })
+  const world = options.world ?? (await annexWorld(t))
+  const { repository = 'mounted', own = url } = options
+  if (options.repository === undefined) await world.repository(repository)
+  await world.git(repository, 'config', 'remote.there.url', own)
+  const kind = 'git-lfs'
+  const context = await storeContext(t, { kind, config: { url }, ca: [tls.ca], ...options, world, repository })
   const store = await gitLfsStore(context)
   t.after(() => store.close?.())
   return { store, lfs, server }
@@ -179,6 +184,11 @@ test('a password is asked of git when the server wants one, and shown nowhere', 
   await assert.rejects(refused.store.open(name, soon()), (error) => {
     return isAnnexfsError(error, 'FORBIDDEN') && !error.message.includes('canary')
   })
+  // Somebody else may have written into remote.log where the server is.
+  const elsewhere = { world, log, repository: 'mounted', own: 'https://127.0.0.9/joe/repo' }
+  const led = await served(t, { login: 'joe:canary-secret' }, elsewhere)
+  await assert.rejects(led.store.open(name, soon()), (error) => isAnnexfsError(error, 'FORBIDDEN'))
+  assert.ok(led.server.requests.every(({ headers }) => headers.authorization === undefined))
   assert.ok(!/canary|Token|am9lOm/.test(lines.join('')), lines.join(''))
 })
 

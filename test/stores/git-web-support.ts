@@ -18,6 +18,8 @@ export interface ContextOptions {
   readonly url?: string
   readonly config?: Readonly<Record<string, string>>
   readonly uuid?: string
+  /** False: known from remote.log alone. */
+  readonly configured?: boolean
   readonly policy?: AddressPolicy
   readonly ca?: readonly string[]
   readonly log?: Log
@@ -44,7 +46,7 @@ export async function storeContext(t: TestContext, options: ContextOptions): Pro
     trust: 'semitrusted',
     ignore: false,
     config: new Map(Object.entries(options.config ?? (url === undefined ? {} : { url }))),
-    configured: true,
+    configured: options.configured ?? true,
     ...(url === undefined ? {} : { url }),
   }
   return {

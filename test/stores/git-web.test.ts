@@ -8,6 +8,7 @@ import type { Key } from '../../lib/annex/key.js'
 import { gitWebStore } from '../../lib/stores/git-web.js'
 import { parseConfigText } from '../../lib/stores/git-web-config.js'
 import type { ObjectStore } from '../../lib/stores/store.js'
+import { httpalsoStore } from '../../lib/stores/httpalso.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { askedRange, httpServer, type TestServer } from '../support/http.js'
 import { basic, p2pServer } from '../support/p2p-http.js'
@@ -68,7 +69,7 @@ async function origin(t: TestContext, options: { bare?: boolean; login?: string 
 async function storeOf(
   t: TestContext,
   { world, server }: Pick<Origin, 'world' | 'server'>,
-  options: { uuid?: string; path?: string; config?: Readonly<Record<string, string>> } = {},
+  options: { uuid?: string; path?: string; config?: Readonly<Record<string, string>>; configured?: boolean } = {},
 ): Promise<ObjectStore> {
   const url = `${server.url}/repo${options.path ?? ''}`
   const context = await storeContext(t, {
@@ -78,6 +79,7 @@ async function storeOf(
     repository: 'mounted',
     uuid: options.uuid ?? '',
     config: { url, ...options.config },
+    configured: options.configured ?? true,
   })
   const store = await gitWebStore(context)
   t.after(() => store.close?.())
@@ -174,6 +176,45 @@ test('without a password that works it says what to do; no other origin gets it'
   })
   const led = await storeOf(t, { world: made.world, server: redirecting }, { uuid: made.uuid })
   await assert.rejects(led.open(name, soon()), (error) => isAnnexfsError(error, 'FORBIDDEN'))
+  assert.ok(thief.requests.length > 0)
+  for (const { headers } of thief.requests) assert.equal(headers.authorization, undefined)
+})
+
+test(
+  'a server that the user has not named gets no credentials, though a helper has some for any host',
+  LIMIT,
+  async (t) => {
+    const made = await origin(t, { login: 'joe:s3cret' })
+    await credentialHelper(t, made.world, 'echo username=joe; echo password=s3cret')
+    const name = { key: made.key, content: made.key, size: CONTENT.length }
+    const remembered = await storeOf(t, made, { uuid: made.uuid, configured: false })
+    await assert.rejects(remembered.open(name, soon()), (error) => isAnnexfsError(error, 'FORBIDDEN'))
+    const also = httpalsoStore(
+      await storeContext(t, {
+        kind: 'httpalso',
+        config: { url: `${made.server.url}/repo` },
+        configured: false,
+        world: made.world,
+        repository: 'mounted',
+      }),
+    )
+    await assert.rejects(also.open(name, soon()), (error) => isAnnexfsError(error, 'FORBIDDEN'))
+    for (const { headers } of made.server.requests) assert.equal(headers.authorization, undefined)
+  },
+)
+
+test('a server that a remote names for the protocol gets no credentials', LIMIT, async (t) => {
+  const made = await origin(t)
+  await credentialHelper(t, made.world, 'echo username=joe; echo password=s3cret')
+  const thief = await httpServer(t, (_, response) => {
+    response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end()
+  })
+  const url = thief.url.replace('http://127.0.0.1', 'annex+http://localhost')
+  assert.match(url, /localhost/)
+  await made.world.git('source', 'config', 'annex.url', `${url}/git-annex/`)
+  const store = await storeOf(t, made, { uuid: made.uuid })
+  const other = keyOf('SHA256-s4--only-there')
+  await assert.rejects(store.open({ key: other, content: other }, soon()))
   assert.ok(thief.requests.length > 0)
   for (const { headers } of thief.requests) assert.equal(headers.authorization, undefined)
 })
