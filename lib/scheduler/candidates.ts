@@ -3,6 +3,7 @@ import type { Attempt } from '../errors.js'
 import { reasonOf } from '../errors.js'
 import type { Holding, Source } from '../sources/source.js'
 import type { PieceSpace } from '../space/space.js'
+import { isForGood, pauseAfter } from './flight.js'
 import { NO_FAILURES, type Rest } from './health.js'
 import type { Place, Places } from './places.js'
 
@@ -35,7 +36,8 @@ const CHEAPER_FIRST_FOR = 100
 
 /**
  * Asks all sources at once whether they have `space`. `onChange` is called whenever `ready`, `looking` or `refused`
- * changes. A dearer source only becomes ready when all cheaper ones have answered, or after 100 ms.
+ * changes. A dearer source only becomes ready when all cheaper ones have answered, or after 100 ms. One that fails is
+ * asked again as often, and after the same pauses, as for a piece.
  */
 export function findSuppliers(
   space: PieceSpace,
@@ -46,7 +48,7 @@ export function findSuppliers(
 ): Suppliers {
   const controller = new AbortController()
   const ready: Supplier[] = []
-  const refused: Attempt[] = []
+  const refused = new Map<Source, Attempt>()
   const held: Supplier[] = []
   const pending = new Map<Source, number>(sources.map((source) => [source, source.cost]))
   let patient = true
@@ -66,34 +68,49 @@ export function findSuppliers(
     release()
   }, CHEAPER_FIRST_FOR)
   timer.unref()
-  for (const source of sources) {
-    source
-      .find(space, controller.signal)
-      .then((holding) => {
-        if (holding === undefined) refused.push({ source: source.name, reason: 'does not have it' })
-        else {
-          const place = places.of(source)
-          held.push({ source, cost: source.cost, holding, place, rest: NO_FAILURES, setAside: false })
-        }
-      })
-      .catch((error: unknown) => {
-        refused.push({ source: source.name, reason: reasonOf(error) })
-        log.debug('a source could not be asked', { source: source.name, reason: reasonOf(error) })
-      })
-      .finally(() => {
-        pending.delete(source)
-        if (pending.size === 0) clearTimeout(timer)
-        if (!controller.signal.aborted) release()
-      })
+  const pauses = new Set<NodeJS.Timeout>()
+  const answered = (source: Source): void => {
+    pending.delete(source)
+    if (pending.size === 0) clearTimeout(timer)
+    if (!controller.signal.aborted) release()
   }
+  const ask = async (source: Source, time: number): Promise<void> => {
+    try {
+      const holding = await source.find(space, controller.signal)
+      refused.delete(source)
+      if (holding === undefined) refused.set(source, { source: source.name, reason: 'does not have it' })
+      else {
+        const place = places.of(source)
+        held.push({ source, cost: source.cost, holding, place, rest: NO_FAILURES, setAside: false })
+      }
+    } catch (error) {
+      const reason = reasonOf(error)
+      refused.set(source, { source: source.name, reason })
+      log.debug('a source could not be asked', { source: source.name, reason })
+      const pause = isForGood(error) || controller.signal.aborted ? undefined : pauseAfter(source, time)
+      if (pause !== undefined) {
+        const timer = setTimeout(() => {
+          pauses.delete(timer)
+          void ask(source, time + 1)
+        }, pause)
+        pauses.add(timer)
+        return
+      }
+    }
+    answered(source)
+  }
+  for (const source of sources) void ask(source, 1)
   return {
     ready,
     get looking() {
       return pending.size > 0
     },
-    refused,
+    get refused() {
+      return [...refused.values()]
+    },
     close: () => {
       clearTimeout(timer)
+      for (const pause of pauses) clearTimeout(pause)
       controller.abort()
       for (const source of sources) source.close?.()
     },

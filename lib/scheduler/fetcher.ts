@@ -80,6 +80,8 @@ export class Fetcher {
   #suppliers: Suppliers | undefined
   #unusable: readonly Attempt[] = []
   #lookedUp = -Infinity
+  /** A piece could not be had from those that were found. */
+  #failed = false
   #looking = false
   #closed = false
   readonly #trust: Trust
@@ -173,6 +175,7 @@ export class Fetcher {
       return Promise.reject(new AnnexfsError('INVALID', `${this.#options.space.id} has no piece ${index}`))
     }
     if (demand.signal.aborted) return Promise.reject(abortError(demand.signal))
+    this.#forgetOldRefusals()
     const known = this.#flights.get(index)
     let release: (() => void) | undefined
     try {
@@ -354,11 +357,16 @@ export class Fetcher {
   #giveUp(flight: Flight): void {
     this.#flights.delete(flight.index)
     flight.fail(unavailable(this.#wait(flight), (source) => this.#trust.has(source)))
-    if (this.#flights.size === 0 && performance.now() - this.#lookedUp > LOOK_AGAIN_AFTER) {
-      // Remotes come and go: the next read asks all of them afresh.
-      this.#suppliers?.close()
-      this.#suppliers = undefined
-    }
+    this.#failed = true
+    this.#forgetOldRefusals()
+  }
+
+  /** Remotes come and go: after a failure all of them are asked afresh, but not more often than every few seconds. */
+  #forgetOldRefusals(): void {
+    if (!this.#failed || this.#flights.size > 0 || performance.now() - this.#lookedUp < LOOK_AGAIN_AFTER) return
+    this.#failed = false
+    this.#suppliers?.close()
+    this.#suppliers = undefined
   }
 
   async #lookUp(): Promise<void> {

@@ -138,7 +138,7 @@ export class Flight<C = Carrier> {
 }
 
 /** How long to wait after the failure number `times`; undefined for giving up. */
-function pauseAfter({ limits = {} }: Source, times: number): Milliseconds | undefined {
+export function pauseAfter({ limits = {} }: Source, times: number): Milliseconds | undefined {
   const { retries = RETRY_AFTER.length, retryDelay } = limits
   if (times > Math.min(retries, MOST_RETRIES)) return undefined
   if (retryDelay !== undefined) return Math.min(LONGEST_PAUSE, retryDelay * 2 ** (times - 1))

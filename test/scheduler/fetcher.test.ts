@@ -83,6 +83,36 @@ test('a failing source is replaced by another, and the error names all of them w
   alone.close()
 })
 
+test('a source that cannot be asked for a moment is asked again before the read fails', async () => {
+  let down = true
+  const flaky = memorySource(bytes, {
+    find: async () => {
+      if (down) throw new AnnexfsError('UNAVAILABLE', 'connection refused')
+      return true
+    },
+  })
+  const fetcher = fetcherOf([flaky])
+  setTimeout(() => (down = false), 100)
+  assert.deepEqual(Buffer.from((await fetcher.fetch(2, read)).bytes), piece(2))
+  fetcher.close()
+})
+
+test('after a failed read, sources are looked for afresh by the first read that comes later, not by the second', async () => {
+  let down = true
+  const refusing = memorySource(bytes, {
+    find: async () => {
+      if (down) throw new AnnexfsError('FORBIDDEN', 'not let in')
+      return true
+    },
+  })
+  const fetcher = fetcherOf([refusing])
+  await assert.rejects(fetcher.fetch(2, read), /not let in/)
+  down = false
+  await sleep(2_100)
+  assert.deepEqual(Buffer.from((await fetcher.fetch(2, read)).bytes), piece(2))
+  fetcher.close()
+})
+
 test('a source that gives a piece with the wrong hash is set aside and the read goes on from another', async () => {
   const lies = Buffer.from(bytes)
   lies[3100] = (lies[3100] ?? 0) ^ 1
