@@ -50,6 +50,8 @@ const MARKS: ReadonlyMap<string, string> = new Map([
   ['annex-tahoe', 'tahoe'],
   ['annex-androiddirectory', 'adb'],
   ['annex-bittorrent', 'bittorrent'],
+  ['annex-compute', 'compute'],
+  ['annex-mask', 'mask'],
 ])
 
 /** What an entry that is another way into a store takes over from the store's own entry. */
@@ -128,7 +130,8 @@ async function configuredRemote(
     trust: trustOf(found, config, facts),
     ignore: ignored ?? facts.config.bool(`remote.${name}.annex-ignore`) === true,
     config,
-    configured: true,
+    // Without its kind or place it is not enabled: what remote.log says of these would be obeyed like the user's word.
+    configured: mark !== undefined || address !== undefined,
     ...(place.url === undefined ? {} : { url: place.url }),
     ...directoryOf(kind, place.directory ?? own.get('annex-directory')),
     ...(configUuid === '' ? {} : { configUuid }),

@@ -36,6 +36,15 @@ test('the web and bittorrent are always there, with what the user set for them',
   assert.equal(found.get('bittorrent')?.ignore, true)
 })
 
+test('a remote of which the configuration has no more than a uuid is not taken for enabled', async () => {
+  const found = await remotes(
+    { 'remote.s.annex-uuid': A, 'remote.s.annex-cost': '7' },
+    { [A]: 'name=s type=rsync rsyncurl=/root/.ssh encryption=none' },
+  )
+  const s = found.get('s')
+  assert.deepEqual([s?.kind, s?.cost, s?.configured], ['rsync', 7, false])
+})
+
 test('configured remotes join the git configuration with remote.log', async () => {
   const found = await remotes(
     {
