@@ -39,12 +39,13 @@ export interface GatewaySettings {
  */
 export async function gatewaySettings(given: Given, log: Log): Promise<GatewaySettings | undefined> {
   const listen = given.get('listen')
-  const authentication = await authenticationOf(given, log)
   const allowHosts = given.all('allow-host')
   if (listen === undefined) {
-    if (authentication === undefined && allowHosts.length === 0) return undefined
-    throw new AnnexfsError('USAGE', '--token, --basic-auth and --allow-host want --listen as well')
+    const idle = GATEWAY_OPTIONS.find(({ name, value }) => (value === undefined ? given.has(name) : given.all(name)[0]))
+    if (idle === undefined) return undefined
+    throw new AnnexfsError('USAGE', `--${idle.name} wants --listen as well`)
   }
+  const authentication = await authenticationOf(given, log)
   for (const name of allowHosts) {
     if (!/^[a-z0-9._-]+$|^\[?[0-9a-f:.]+\]?$/i.test(name)) {
       throw new AnnexfsError('USAGE', `--allow-host wants a name without port, not ${JSON.stringify(name)}`)
@@ -78,7 +79,10 @@ async function authenticationOf(given: Given, log: Log): Promise<Authentication 
   }
   const secret = file === undefined ? fromEnvironment : await readSecret(file, log)
   if (secret === undefined || secret === '') {
-    throw new AnnexfsError('USAGE', 'there is no secret: give --auth-file FILE, or set ANNEXFS_AUTH')
+    throw new AnnexfsError(
+      'USAGE',
+      '--token and --basic-auth need a secret, from --auth-file FILE or the variable ANNEXFS_AUTH',
+    )
   }
   return { secret, ...(user !== undefined && { user }) }
 }
