@@ -20,6 +20,7 @@ import { statusCommand } from './status.js'
 import { pinCommand, unpinCommand } from './pin.js'
 import { prefetchCommand } from './prefetch.js'
 import { torrentCommand } from './torrent.js'
+import { uiCommand } from './ui.js'
 import { unmountCommand } from './unmount.js'
 import { whereisCommand } from './whereis.js'
 import { version } from './version.js'
@@ -30,6 +31,7 @@ const COMMANDS: readonly Command[] = [
   unmountCommand,
   serveCommand,
   statusCommand,
+  uiCommand,
   lsCommand,
   catCommand,
   getCommand,

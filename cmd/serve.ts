@@ -8,7 +8,7 @@ import { GATEWAY_OPTIONS, gatewaySettings, LISTEN_OPTION } from './gateway-optio
 import type { Command } from './help.js'
 import { observe } from './observe.js'
 import { commandLog } from './open.js'
-import { engineSettings, readTimeout, SOURCE_OPTIONS } from './options.js'
+import { engineSettings, readTimeout, SOURCE_OPTIONS, type Given } from './options.js'
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
@@ -27,42 +27,46 @@ export const serveCommand: Command = {
     ...GATEWAY_OPTIONS,
     ...SOURCE_OPTIONS,
   ],
-  async run(given) {
-    const sources = given.positional
-    if (sources.length === 0) throw new AnnexfsError('USAGE', 'serve wants at least one SOURCE')
-    const log = commandLog(given)
-    const settings = engineSettings(given)
-    const timeout = readTimeout(given)
-    const listening = await gatewaySettings(given, log)
-    if (listening === undefined) throw new AnnexfsError('USAGE', 'serve wants --listen')
-    const engine = await openEngine(sources, { ...settings, log, forbid: () => false })
-    const { volume } = engine
-    const { cacheFolder, cacheLimit } = settings
-    let serving: Gateway | undefined
-    const url = (): string | undefined => serving?.url
-    const observed = await observe({ engine, sources, cacheFolder, cacheLimit, timeout, log, gateway: url })
-    try {
-      serving = await openGateway({ volume, station: observed.station, settings: listening, timeout, log })
-    } catch (error) {
-      await observed.close()
-      await volume.close()
-      throw error
-    }
-    log.info(`serving ${sources.join(', ')} at ${serving.url}`)
-    // A fault of ours must not end everybody's downloads; what it concerned has failed, or will at its deadline.
-    const onFault = (reason: unknown): void =>
-      log.error('an error that nobody handled; please report it', { reason: reasonOf(reason) })
-    process.on('unhandledRejection', onFault)
-    const asked = new Promise<void>((resolve) => {
-      for (const signal of SIGNALS) process.once(signal, () => resolve())
-    })
-    await tellReady()
-    await asked
-    await serving.close()
+  run: (given) => serve(given),
+}
+
+/** Serves until it is told to stop; `ready` learns the base URL once it can be asked. @returns the exit code. */
+export async function serve(given: Given, ready: (url: string) => void = () => undefined): Promise<number> {
+  const sources = given.positional
+  if (sources.length === 0) throw new AnnexfsError('USAGE', 'serve wants at least one SOURCE')
+  const log = commandLog(given)
+  const settings = engineSettings(given)
+  const timeout = readTimeout(given)
+  const listening = await gatewaySettings(given, log)
+  if (listening === undefined) throw new AnnexfsError('USAGE', 'serve wants --listen')
+  const engine = await openEngine(sources, { ...settings, log, forbid: () => false })
+  const { volume } = engine
+  const { cacheFolder, cacheLimit } = settings
+  let serving: Gateway | undefined
+  const url = (): string | undefined => serving?.url
+  const observed = await observe({ engine, sources, cacheFolder, cacheLimit, timeout, log, gateway: url })
+  try {
+    serving = await openGateway({ volume, station: observed.station, settings: listening, timeout, log })
+  } catch (error) {
     await observed.close()
     await volume.close()
-    process.off('unhandledRejection', onFault)
-    log.info('stopped serving')
-    return EXIT.ok
-  },
+    throw error
+  }
+  log.info(`serving ${sources.join(', ')} at ${serving.url}`)
+  ready(serving.url)
+  // A fault of ours must not end everybody's downloads; what it concerned has failed, or will at its deadline.
+  const onFault = (reason: unknown): void =>
+    log.error('an error that nobody handled; please report it', { reason: reasonOf(reason) })
+  process.on('unhandledRejection', onFault)
+  const asked = new Promise<void>((resolve) => {
+    for (const signal of SIGNALS) process.once(signal, () => resolve())
+  })
+  await tellReady()
+  await asked
+  await serving.close()
+  await observed.close()
+  await volume.close()
+  process.off('unhandledRejection', onFault)
+  log.info('stopped serving')
+  return EXIT.ok
 }

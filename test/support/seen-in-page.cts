@@ -5,11 +5,12 @@ function numbersIn(text: string): number[] {
 }
 
 /** WCAG 2.1, relative luminance. */
-function luminance([r = 0, g = 0, b = 0]: readonly number[]): number {
-  const [x = 0, y = 0, z = 0] = [r, g, b]
-    .map((one) => one / 255)
-    .map((one) => (one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4))
-  return 0.2126 * x + 0.7152 * y + 0.0722 * z
+function luminance(colour: readonly number[]): number {
+  const part = (index: number): number => {
+    const one = (colour[index] ?? 0) / 255
+    return one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4
+  }
+  return 0.2126 * part(0) + 0.7152 * part(1) + 0.0722 * part(2)
 }
 
 function groundOf(node: Element | null): number[] {
@@ -85,8 +86,8 @@ const looks: import('./seen.js').Seen = {
       const data = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height).data ?? []
       let ink = ''
       for (let at = 0; at < data.length; at += 4) {
-        const [r = 0, g = 0, b = 0, a = 0] = [data[at], data[at + 1], data[at + 2], data[at + 3]]
-        ink += a > 128 && r + g + b < 3 * 170 ? '#' : ' '
+        const light = (data[at] ?? 0) + (data[at + 1] ?? 0) + (data[at + 2] ?? 0)
+        ink += (data[at + 3] ?? 0) > 128 && light < 3 * 170 ? '#' : ' '
       }
       return ink
     })
