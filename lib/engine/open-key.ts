@@ -99,8 +99,8 @@ async function learn(content: KeyContent, deps: Deps, signal: AbortSignal): Prom
  */
 function changedRoute(content: KeyContent, learned: Learned, deps: Deps): (signal: AbortSignal) => Promise<Route> {
   return async (signal) => {
-    const now = await measure(content, deps, signal)
-    if (now.validator === learned.validator && now.size === learned.size) {
+    const now = await measure(content, deps, signal).catch((error: unknown) => orUnnamed(error, content, learned, deps))
+    if (now.source === learned.source && now.validator === learned.validator && now.size === learned.size) {
       throw new AnnexfsError('UNAVAILABLE', 'the content is still the same version')
     }
     throw new AnnexfsError(
@@ -108,6 +108,21 @@ function changedRoute(content: KeyContent, learned: Learned, deps: Deps): (signa
       `the content at ${now.source} has changed since it was opened; open the file again`,
     )
   }
+}
+
+/**
+ * When the source of the version that is known is gone, and no other says its version: all that are left are believed to
+ * have the same.
+ */
+async function orUnnamed(error: unknown, content: KeyContent, learned: Learned, deps: Deps): Promise<Learned> {
+  const { key } = content
+  if (key.size === undefined) throw error
+  const { sources } = await find(content, deps)
+  for (const source of sources) source.close?.()
+  if (sources.length === 0 || sources.some(({ name }) => name === learned.source)) throw error
+  const unnamed: Learned = { size: key.size, validator: '', source: '' }
+  await deps.facts.set('size', key.raw, unnamed)
+  return unnamed
 }
 
 /** What is remembered of a key whose bytes its name does not fix. */
@@ -270,11 +285,15 @@ async function ownDeps(content: KeyContent, deps: Deps): Promise<Deps> {
   return { ...deps, client: await deps.stores.of(content.annex).client() }
 }
 
-/** Bytes of two downloads are never mixed: only the source whose version is known, or all when it named none. */
-function onlyVersion(sources: readonly Source[], learned: Learned): readonly Source[] {
-  const same = sources.filter((source) => source.name === learned.source)
-  return same.length > 0 ? same : sources
+/**
+ * Bytes of two downloads are never mixed: only the source whose version is known, also when it is gone; all when it was a
+ * torrent that told the size, or none says its version.
+ */
+function onlyVersion(sources: readonly Source[], { source }: Learned): readonly Source[] {
+  return source === '' || INFOHASH.test(source) ? sources : sources.filter(({ name }) => name === source)
 }
+
+const INFOHASH = /^[0-9a-f]{40}$/
 
 /** A location log may name a million places. */
 const MOST_SAID = 5

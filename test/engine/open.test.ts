@@ -139,6 +139,36 @@ test(
   },
 )
 
+test('content that is at another URL now is not mixed with what the first one gave', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const [old, fresh] = [pseudoRandom(600_000, 'old'), pseudoRandom(600_000, 'new')]
+  const [first, second] = [
+    await httpServer(t, misbehaving(old, 'none')),
+    await httpServer(t, misbehaving(fresh, 'none')),
+  ]
+  const repository = await world.repository('a')
+  await world.annex('a', 'addurl', '--quiet', '--relaxed', '--file=x', `${first.url}/x`)
+  await world.git('a', 'commit', '--quiet', '-m', 'url')
+  const cacheFolder = join(await temporaryFolder(t), 'cache')
+  const own = Buffer.alloc(1000)
+  const before = await engineOf(t, [repository], { readahead: 0, cacheFolder })
+  const file = await openAt(before, '/x')
+  const start = await file.read(0, 1000, own, AbortSignal.timeout(10_000))
+  assert.ok(old.subarray(0, 1000).equals(typeof start === 'number' ? own : start))
+  file.close()
+  await before.volume.close()
+  const key = await world.annex('a', 'lookupkey', 'x')
+  await world.annex('a', 'unregisterurl', key, `${first.url}/x`)
+  await world.annex('a', 'registerurl', key, `${second.url}/x`)
+  const after = await engineOf(t, [repository], { readahead: 0, cacheFolder })
+  const opened = await openAt(after, '/x')
+  await assert.rejects(async () => opened.read(500_000, 1000, own, AbortSignal.timeout(10_000)), /has changed since/)
+  opened.close()
+  const again = await openAt(after, '/x')
+  assert.ok(fresh.equals(await readAll(again)))
+  again.close()
+})
+
 test('what the repository has itself is read in place, and what it fetched is counted by source', LIMIT, async (t) => {
   const sample = await makeSample(t, { some: 700_000 })
   const engine = await engineOf(t, [sample.repository])
