@@ -11,6 +11,7 @@ import { parallelRows } from './parallel.js'
 import { benchOptions, HELP, isWanted, type BenchOptions } from './options.js'
 import { markdownTable, textTable, verdicts } from './report.js'
 import { freeIn } from './served-file.js'
+import { streamRows } from './stream.js'
 import { swarmSetting } from './swarm.js'
 
 /*
@@ -30,6 +31,9 @@ interface Scale {
   readonly namesTurns: number
   readonly parallel: number
   readonly parallelTurns: number
+  readonly seeks: number
+  readonly plays: number
+  readonly scanned: number
 }
 
 const FULL: Scale = {
@@ -43,6 +47,9 @@ const FULL: Scale = {
   // At 32 MiB/s.
   parallel: 512 * MIB,
   parallelTurns: 2,
+  seeks: 40,
+  plays: 40_000,
+  scanned: 100,
 }
 const QUICK: Scale = {
   length: 256 * MIB,
@@ -54,6 +61,9 @@ const QUICK: Scale = {
   namesTurns: 1,
   parallel: 192 * MIB,
   parallelTurns: 1,
+  seeks: 20,
+  plays: 15_000,
+  scanned: 30,
 }
 /** btfs is slow: fewer tries of all in the swarm keep the run short. */
 const SWARM_TURNS = { coldMounts: 3, sequentialMounts: 2 }
@@ -111,6 +121,17 @@ async function sections(lab: Lab, options: BenchOptions): Promise<{ rows: Row[];
         randomReads: scale.randomReads * 10,
         installed: isInstalled,
         wants: (row) => isWanted(options, 'Parallel', row),
+        say,
+      })),
+    )
+  }
+  if (isInstalled('nginx') && isInstalled('git-annex')) {
+    rows.push(
+      ...(await streamRows(lab, {
+        ...scale,
+        installed: isInstalled,
+        swarm: await hasLibtorrent(),
+        wants: (section, row) => isWanted(options, section, row),
         say,
       })),
     )

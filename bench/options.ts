@@ -11,7 +11,7 @@ export const HELP = `npm run bench [-- OPTIONS]: measures annexfs beside rclone 
 
   --install     get rclone, btfs, nginx, git-annex, libtorrent and fio by apt first
   --quick       a file of 256 MiB instead of 1 GiB, 20,000 names instead of 100,000, fewer tries: about two minutes
-  --only ROW    only rows or sections whose name contains this: http, swarm, parallel, names, "4 KiB", ... (several times)
+  --only ROW    only rows or sections whose name contains this: http, swarm, parallel, watching, media, scanners, names, "4 KiB", ... (several times)
   --markdown    print the tables as they stand in doc/BENCHMARKS.md
 `
 

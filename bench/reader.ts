@@ -15,6 +15,14 @@ export type Job =
       readonly offsets: readonly number[]
     }
   | { readonly kind: 'sequential'; readonly path: string; readonly most: number; readonly within: number }
+  | {
+      readonly kind: 'play'
+      readonly path: string
+      /** Bytes a second. */
+      readonly rate: number
+      /** Where to play from, and for how long; each but the first is a seek of somebody who is playing. */
+      readonly places: readonly { readonly offset: number; readonly duration: number }[]
+    }
   | { readonly kind: 'random'; readonly path: string; readonly within: number; readonly size: number }
 
 /** `cold`: the time from open to the first bytes, then of a read at each of the offsets. */
@@ -26,6 +34,12 @@ export interface SequentialResult {
   readonly bytes: number
   readonly took: number
 }
+/** Of each place: the time to its first bytes, to the start of playing, and all pauses after that together. */
+export interface PlayResult {
+  readonly first: readonly number[]
+  readonly started: readonly number[]
+  readonly stalled: readonly number[]
+}
 export interface RandomResult {
   readonly reads: number
   readonly took: number
@@ -33,6 +47,10 @@ export interface RandomResult {
 
 const SEQUENTIAL_STEP = 256 * 1024
 const SMALL_READ = 4096
+/** As ffmpeg reads, and what a player has read before it shows anything, and at most beyond what it shows. */
+const PLAYER_STEP = 32 * 1024
+const STARTS_WITH = 500
+const HOLDS = 2_000
 
 function cold(job: Job & { kind: 'cold' }): ColdResult {
   const bytes = Buffer.alloc(job.length)
@@ -74,6 +92,48 @@ function sequential(job: Job & { kind: 'sequential' }): SequentialResult {
   return { bytes, took }
 }
 
+/** A player: holds two seconds, starts with half a second, pauses when it has nothing left. */
+function play(job: Job & { kind: 'play' }): PlayResult {
+  const buffer = Buffer.alloc(PLAYER_STEP)
+  const file = openSync(job.path, 'r')
+  const result = { first: [] as number[], started: [] as number[], stalled: [] as number[] }
+  const perMs = job.rate / 1000
+  for (const { offset, duration } of job.places) {
+    const began = performance.now()
+    let held = 0
+    let played = 0
+    let since: number | undefined
+    let stalled = 0
+    for (;;) {
+      const count = readSync(file, buffer, 0, PLAYER_STEP, offset + held)
+      const now = performance.now()
+      if (count !== PLAYER_STEP) throw new Error(`a short read of ${job.path}`)
+      if (held === 0) result.first.push(now - began)
+      if (since !== undefined) {
+        const wanted = played + (now - since) * perMs
+        stalled += Math.max(0, wanted - held) / perMs
+        played = Math.min(wanted, held)
+        since = now
+      }
+      held += count
+      if (since === undefined && held >= STARTS_WITH * perMs) {
+        since = now
+        result.started.push(now - began)
+      }
+      if (now - began > duration) break
+      const room = HOLDS * perMs - (held - played)
+      if (room < PLAYER_STEP) sleep((PLAYER_STEP - room) / perMs)
+    }
+    result.stalled.push(stalled)
+  }
+  closeSync(file)
+  return result
+}
+
+function sleep(duration: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, duration)
+}
+
 function random(job: Job & { kind: 'random' }): RandomResult {
   const buffer = Buffer.alloc(SMALL_READ)
   const pages = Math.floor(job.size / SMALL_READ)
@@ -91,11 +151,23 @@ function random(job: Job & { kind: 'random' }): RandomResult {
   return { reads, took }
 }
 
+function done(job: Job): ColdResult | SequentialResult | PlayResult | RandomResult {
+  switch (job.kind) {
+    case 'cold':
+      return cold(job)
+    case 'sequential':
+      return sequential(job)
+    case 'play':
+      return play(job)
+    case 'random':
+      return random(job)
+  }
+}
+
 process.on('disconnect', () => process.exit(0))
 process.on('message', (job: Job) => {
   try {
-    const result = job.kind === 'cold' ? cold(job) : job.kind === 'sequential' ? sequential(job) : random(job)
-    process.send?.({ result })
+    process.send?.({ result: done(job) })
   } catch (error) {
     process.send?.({ error: String(error) })
   }

@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { Lab } from './lab.js'
-import type { ColdResult, Job, RandomResult, SequentialResult } from './reader.js'
+import type { ColdResult, Job, PlayResult, RandomResult, SequentialResult } from './reader.js'
 
 /** A reader that takes longer has met a mount that hangs. */
 const LONGEST = 180_000
@@ -9,6 +9,7 @@ const LONGEST = 180_000
 interface Results {
   readonly cold: ColdResult
   readonly sequential: SequentialResult
+  readonly play: PlayResult
   readonly random: RandomResult
 }
 

@@ -14,6 +14,8 @@ const PACKAGES = {
   'git-annex': 'git-annex',
   'python3-libtorrent': '/usr/share/doc/python3-libtorrent',
   fio: 'fio',
+  ffmpeg: 'ffmpeg',
+  file: 'file',
 }
 
 const given = process.argv.slice(2)

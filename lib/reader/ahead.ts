@@ -7,7 +7,7 @@ import type { Piece } from '../verify/piece.js'
 import { Glances } from './glances.js'
 import { HEAD, indexRanges } from './media.js'
 import { Shares } from './shares.js'
-import { afterRead, isBackward, UNREAD, type Pattern, type Stream } from './stream.js'
+import { afterRead, isBackward, isSettled, UNREAD, type Pattern, type Stream } from './stream.js'
 import { givenUp, rangesAhead, type WindowLimits } from './window.js'
 
 /** What a reader needs of the scheduler. */
@@ -43,6 +43,16 @@ interface Front {
   /** Pieces up to this index (from it, of a backward stream) were asked for already. */
   asked: number | undefined
 }
+
+/** What a read has turned out to be. */
+export interface Followed {
+  /** The stream that it belongs to. */
+  readonly stream: number
+  /** Streams that are over, because it began another. */
+  readonly over: ReadonlySet<number>
+}
+
+const NONE: ReadonlySet<number> = new Set()
 
 /** More than file(1) and thumbnailers read, with what the kernel adds: whoever reads on from the start plays it. */
 const PLAYED_AFTER: Bytes = 2.5 * 1024 * 1024
@@ -97,21 +107,22 @@ export class Ahead {
   }
 
   /** Learns from a read and fetches what comes after it. */
-  follow(offset: Bytes, length: Bytes): void {
+  follow(offset: Bytes, length: Bytes): Followed {
     const now = performance.now()
     const waited = this.#waited + (this.#waiting > 0 ? now - this.#waitedSince : 0)
     const before = this.#pattern
     this.#pattern = afterRead(before, { offset, length, now, clock: now - waited })
     this.#end = Math.max(this.#end, offset + length)
     const [stream] = this.#pattern.streams
-    if (stream === undefined) return
+    if (stream === undefined) return { stream: 0, over: NONE }
     this.#most = Math.max(this.#most, stream.consumed)
-    if (before.nextId !== this.#pattern.nextId) this.#makeWay(now)
+    const over = before.nextId === this.#pattern.nextId ? NONE : this.#makeWay(now)
     const { slice, streaming } = this.#options
     const ranges = rangesAhead(this.#pattern, this.#limits(), slice.length, now)
     for (const range of ranges) this.#keep(stream, range)
     if (this.#index !== undefined && this.#index.length > 0) this.#fetchIndex(stream)
     if (ranges.length === 0) streaming.shares.leave(this)
+    return { stream: stream.id, over }
   }
 
   close(): void {
@@ -133,17 +144,22 @@ export class Ahead {
     }
   }
 
-  /** A new stream has begun: what is under way for streams that are over would be in its way. */
-  #makeWay(now: Milliseconds): void {
+  /**
+   * A new stream has begun: what is under way for streams that are over would be in its way.
+   * @returns those that were read in a row, so that the kernel may have read ahead of them too.
+   */
+  #makeWay(now: Milliseconds): ReadonlySet<number> {
     const [newest] = this.#pattern.streams
     const stays = new Set(this.#pattern.streams.map(frontId))
-    for (const one of givenUp(this.#pattern, now)) stays.delete(frontId(one))
+    const over = givenUp(this.#pattern, now)
+    for (const one of over) stays.delete(frontId(one))
     if (newest !== undefined) stays.add(frontId(newest))
     for (const [id, front] of this.#fronts) {
       if (stays.has(id)) continue
       front.abort.abort()
       this.#fronts.delete(id)
     }
+    return new Set(over.filter((one) => isSettled(one)).map((one) => one.id))
   }
 
   #frontOf(stream: Stream): Front {

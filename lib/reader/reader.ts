@@ -2,7 +2,8 @@ import type { CachedSpace } from '../cache/store.js'
 import type { Log } from '../log/log.js'
 import { pieceSize, type Bytes, type Slice } from '../space/space.js'
 import { AnnexfsError } from '../errors.js'
-import { Ahead, streamingFor, type PieceFetcher, type Streaming } from './ahead.js'
+import { Ahead, streamingFor, type Followed, type PieceFetcher, type Streaming } from './ahead.js'
+import { Pending, type PendingRead } from './pending.js'
 
 export interface ReaderOptions {
   readonly slice: Slice
@@ -34,6 +35,9 @@ interface Part {
 /** How often strict verification starts over because the cache lost a piece at once. */
 const MOST_GATE_TRIES = 3
 
+/** Without readahead nothing is known of streams. */
+const ALONE: Followed = { stream: 0, over: new Set() }
+
 class LostPiece extends AnnexfsError {
   constructor() {
     super('UNAVAILABLE', 'the cache is too small to keep this content until it was checked; give a larger --cache-size')
@@ -48,6 +52,7 @@ export class Reader {
   readonly #options: ReaderOptions
   /** Undefined when nothing is fetched ahead. */
   readonly #ahead: Ahead | undefined
+  readonly #pending = new Pending()
   #closed = false
 
   constructor(options: ReaderOptions) {
@@ -118,29 +123,33 @@ export class Reader {
     const parts = this.#parts(offset, count)
     const failed = new AbortController()
     const both = AbortSignal.any([signal, failed.signal])
-    const arriving = parts.map((part) => this.#part(part, both))
+    const { stream, over } = this.#ahead?.follow(offset, count) ?? ALONE
+    const read = this.#pending.begin(stream)
+    const goOn = over.size > 0 ? this.#pending.postpone(over) : undefined
+    // In the same turn as what is read ahead, so that the scheduler can join them.
+    const arriving = parts.map((part) => this.#part(part, read, both))
     this.#ahead?.waits()
-    this.#ahead?.follow(offset, count)
     try {
       const bytes = joined(await Promise.all(arriving), count)
       if (offset === 0) this.#ahead?.began(bytes)
       return bytes
     } finally {
       this.#ahead?.served()
+      this.#pending.end(read)
+      goOn?.()
       failed.abort()
     }
   }
 
-  async #part(part: Part, signal: AbortSignal): Promise<Uint8Array> {
+  async #part(part: Part, read: PendingRead, signal: AbortSignal): Promise<Uint8Array> {
     const { cache, fetcher, checkedOnly } = this.#options
-    // Asked for in the same turn as what is read ahead, so that the scheduler can join them.
     if (cache.has(part.index)) {
       const cached = await cache.read(part.index, part.start, part.end)
       if (cached !== undefined) return cached
     }
     if (checkedOnly === true) throw new LostPiece()
     const asked = performance.now()
-    const piece = await fetcher.fetch(part.index, { urgency: 'read', signal })
+    const piece = await read.fetch(fetcher, part.index, signal)
     this.#ahead?.came(performance.now() - asked)
     return piece.bytes.subarray(part.start, part.end)
   }

@@ -10,7 +10,8 @@ export interface Stream {
   /** What its reads cover, roughly: `[low, high)`. */
   readonly low: Bytes
   readonly high: Bytes
-  /** Reads that went above, and below, what was read before. */
+  readonly reads: number
+  /** Reads of these that went above, and below, what was read before. */
   readonly up: number
   readonly down: number
   /** Bytes that its reads asked for. */
@@ -61,6 +62,11 @@ export const MOST_STREAMS = 8
 const REORDERED: Bytes = 4 * 1024 * 1024
 /** Before that, only a read that starts this near is taken for one that continues the last. */
 const NEAR: Bytes = 256 * 1024
+/** When the kernel has begun to read ahead it asks for so much at a time, in any order. */
+const KERNEL_AHEAD: Bytes = 1024 * 1024
+const KERNEL_READ: Bytes = 128 * 1024
+/** Of reads in a row at least one in so many goes on beyond the last, however they are reordered. */
+const MOST_INSIDE = 6
 /** Until this much was read in a row, nothing is known of what comes next. */
 export const SETTLED_AFTER: Bytes = 256 * 1024
 /** Reads downward that make a stream a backward one: parts of one kernel readahead may come in any order. */
@@ -88,7 +94,9 @@ export function isBackward({ up, down }: Stream): boolean {
 
 /** Whether enough was read in a row to believe that it goes on. */
 export function isSettled(stream: Stream, after: Bytes = SETTLED_AFTER): boolean {
-  return stream.consumed > after && (isBackward(stream) || stream.up >= stream.down)
+  const { up, down, reads, consumed } = stream
+  if (consumed <= after || Math.max(up, down) * MOST_INSIDE < reads - 1) return false
+  return isBackward(stream) || up >= down
 }
 
 /** Bytes per second, leaving out the time that the reader waited for us; undefined before that can be said. */
@@ -114,8 +122,9 @@ function distanceTo(stream: Stream, { offset, length }: ReadEvent): number {
   const above = Math.abs(offset - stream.high)
   const below = Math.abs(end - stream.low)
   if (!isSettled(stream)) {
-    const distance = Math.min(above, below)
-    return distance <= NEAR ? distance : Infinity
+    const distance = offset >= stream.low && end <= stream.high ? 0 : Math.min(above, below)
+    const isAhead = stream.up > 0 && length >= KERNEL_READ && offset >= stream.high
+    return distance <= (isAhead ? KERNEL_AHEAD : NEAR) ? distance : Infinity
   }
   // Kernel readahead is reordered within what it covers, never behind where the run began.
   if (isBackward(stream)) return below <= REORDERED && end <= stream.high + NEAR ? below : Infinity
@@ -130,6 +139,7 @@ function extended(stream: Stream, { offset, length, now, clock }: ReadEvent, res
     ...stream,
     low: Math.min(stream.low, offset),
     high: Math.max(stream.high, end),
+    reads: stream.reads + 1,
     up: stream.up + (offset >= stream.high ? 1 : 0),
     down: stream.down + (end <= stream.low ? 1 : 0),
     consumed: stream.consumed + length,
@@ -149,6 +159,7 @@ function afterSeek(pattern: Pattern, { offset, length, now, clock }: ReadEvent):
     id: pattern.nextId,
     low: offset,
     high: offset + length,
+    reads: 1,
     up: 0,
     down: 0,
     consumed: length,

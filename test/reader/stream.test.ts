@@ -73,6 +73,24 @@ test('random reads fetch nothing ahead, wherever they are', () => {
   }
 })
 
+test('small reads at random within a small part of the file fetch nothing ahead', () => {
+  let pattern = UNREAD
+  let state = 7
+  for (let i = 0; i < 2000; i++) {
+    state = (state * 1103515245 + 12345) % 2 ** 31
+    pattern = follow([[300 * MIB + (state % 250) * 4 * KIB, 4 * KIB]], pattern)
+    assert.deepEqual(ahead(pattern), [], `after ${i}`)
+  }
+})
+
+test('what the kernel reads ahead after a seek is one stream, in whatever order it comes', () => {
+  const at = 45 * MIB
+  const kernel = [0, 1, 2, 9, 3, 8, 5, 4, 7, 6].map((i): Read => [at + i * 128 * KIB, 128 * KIB])
+  const pattern = follow(kernel, follow(sequential(0, MIB)))
+  assert.equal(pattern.streams.length, 2)
+  assert.ok(pattern.streams.every((one) => isSettled(one)))
+})
+
 test('parts of one kernel readahead that arrive out of order are still sequential', () => {
   const order = [0, 2, 1, 3, 5, 4, 7, 6].map((i): Read => [i * 128 * KIB, 128 * KIB])
   const pattern = follow(order)
