@@ -65,7 +65,8 @@ export async function gateway(options: GatewayOptions): Promise<Gateway> {
   const { listen, readTimeout, volume, handlers = [] } = options
   if (options.authentication === undefined && !isLoopback(listen.host)) throw unprotected(listen.host)
   const log = rateLimited(options.log, 1000)
-  const closing = new AbortController()
+  /** Of what is being answered now. */
+  const answering = new Set<AbortController>()
   const check = options.authentication === undefined ? undefined : authenticator(options.authentication)
   const rule = hostRule(listen.host, options.allowHosts ?? [])
   const busy = new WeakMap<Duplex, number>()
@@ -79,9 +80,8 @@ export async function gateway(options: GatewayOptions): Promise<Gateway> {
     }
     busy.set(socket, underWay)
     const left = new AbortController()
-    const leave = (): void => left.abort(new AnnexfsError('ABORTED', 'the client has left, or the gateway closes'))
-    response.once('close', leave)
-    closing.signal.addEventListener('abort', leave)
+    answering.add(left)
+    response.once('close', () => left.abort(new AnnexfsError('ABORTED', 'the client has left')))
     for (const [name, value] of Object.entries(COMMON_HEADERS)) response.setHeader(name, value)
     try {
       await answer({ request, response, rule, check, handlers, log, signal: left.signal, readTimeout, volume })
@@ -89,7 +89,7 @@ export async function gateway(options: GatewayOptions): Promise<Gateway> {
       if (!left.signal.aborted) log.error('a request could not be answered', { reason: reasonOf(error) })
       say({ request, response }, 500, 'something went wrong inside annexfs; its log says more')
     } finally {
-      closing.signal.removeEventListener('abort', leave)
+      answering.delete(left)
       busy.set(socket, (busy.get(socket) ?? 1) - 1)
     }
   }
@@ -118,7 +118,7 @@ export async function gateway(options: GatewayOptions): Promise<Gateway> {
   await start(server, listen)
   const address = server.address() as AddressInfo
   const close = async (): Promise<void> => {
-    closing.abort()
+    for (const left of answering) left.abort(new AnnexfsError('ABORTED', 'the gateway closes'))
     const closed = new Promise<void>((resolve) => {
       server.close(() => resolve())
     })

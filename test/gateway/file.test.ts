@@ -265,3 +265,28 @@ test('closing the gateway ends what waits and what flows', LIMIT, async (t) => {
   for (let tries = 0; volume.closes < 2 && tries < 500; tries++) await sleep(10)
   assert.equal(volume.closes, 2)
 })
+
+test('many clients that take nothing cost little memory each', LIMIT, async (t) => {
+  const warnings: string[] = []
+  const onWarning = (warning: Error): void => void warnings.push(warning.message)
+  process.on('warning', onWarning)
+  t.after(() => process.off('warning', onWarning))
+  const volume = new MemoryVolume({ '/huge': { size: 2 ** 40, fill: 1 } })
+  const { port } = await startGateway(t, volume)
+  const before = process.memoryUsage().rss
+  for (let index = 0; index < 100; index++) {
+    const connection = await rawConnection(t, port)
+    connection.socket.pause()
+    connection.socket.write('GET /huge HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  }
+  let reads = -1
+  for (let tries = 0; reads !== volume.reads && tries < 60; tries++) {
+    reads = volume.reads
+    await sleep(250)
+  }
+  assert.equal(volume.opens, 100)
+  const grown = (process.memoryUsage().rss - before) / 2 ** 20
+  // Two buffers of 256 KiB for each, and something for the sockets of both sides.
+  assert.ok(grown < 160, `${grown} MiB for 100 clients`)
+  assert.deepEqual(warnings, [])
+})
