@@ -138,6 +138,8 @@ export class Wholeness {
         if (running.size >= FILL_WINDOW) await Promise.race(running)
       }
       await Promise.all(running)
+      // A piece is given to whoever waits for it before it is on disk.
+      await fetcher.idle()
       if (!this.isWhole) await this.#startCheck()
       if (this.isWhole) return
       if (this.#generation !== generation) throw new WrongContent(slice.space.id)
