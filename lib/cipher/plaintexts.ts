@@ -1,4 +1,5 @@
-import { abortError, AnnexfsError, throwIfAborted } from '../errors.js'
+import { abortable } from '../abortable.js'
+import { AnnexfsError, throwIfAborted } from '../errors.js'
 import type { Demand } from '../sources/source.js'
 import type { ByteRange, Bytes, Milliseconds, Urgency } from '../space/space.js'
 import type { Plaintext } from './plaintext.js'
@@ -55,7 +56,7 @@ export class Plaintexts {
     entry.users++
     if (demand.urgency === 'read') entry.urgency = 'read'
     try {
-      const plaintext = await unlessAborted(entry.work, demand.signal)
+      const plaintext = await abortable(entry.work, demand.signal)
       yield* plaintext.read(range, demand.signal)
     } finally {
       entry.users--
@@ -137,18 +138,6 @@ export class Plaintexts {
   #forget(entry: Entry): void {
     clearTimeout(entry.timer)
     if (this.#entries.get(entry.id) === entry) this.#entries.delete(entry.id)
-  }
-}
-
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  throwIfAborted(signal)
-  let stop: () => void = () => undefined
-  const aborted = new Promise<never>((_, reject) => (stop = () => reject(abortError(signal))))
-  signal.addEventListener('abort', stop)
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
   }
 }
 

@@ -3,7 +3,7 @@ import { pieceCount, type Slice } from '../space/space.js'
 import type { Log } from '../log/log.js'
 import type { Fetcher } from '../scheduler/fetcher.js'
 import { AnnexfsError, reasonOf } from '../errors.js'
-import { abortable } from './abortable.js'
+import { abortable } from '../abortable.js'
 
 /** Compares all cached bytes of a slice with the content's own hash. */
 export type CheckWhole = (slice: Slice, signal: AbortSignal) => Promise<'match' | 'mismatch' | 'incomplete'>

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import buildConnector from 'undici/lib/core/connect.js'
 import Agent from 'undici/lib/dispatcher/agent.js'
+import { abortable } from '../abortable.js'
 import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
@@ -180,8 +181,10 @@ export class HttpClient {
     url: URL,
     credentials: string | undefined,
   ): Promise<Readonly<Record<string, string>>> {
-    const { method, headers = {}, authorize } = request
-    const authorized = authorize === undefined ? {} : await authorize({ method, url: new URL(url) })
+    const { method, headers = {}, authorize, signal } = request
+    // It may ask a program, which may wait for somebody to type.
+    const asked = authorize?.({ method, url: new URL(url) })
+    const authorized = asked === undefined ? {} : await abortable(asked, signal)
     return {
       ...this.#headers,
       ...(credentials === undefined ? {} : { authorization: credentials }),

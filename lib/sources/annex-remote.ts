@@ -1,7 +1,8 @@
+import { abortable } from '../abortable.js'
 import type { Key } from '../annex/key.js'
 import type { AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
-import { abortError, throwIfAborted } from '../errors.js'
+import { throwIfAborted } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { UsableWay } from '../stores/open-store.js'
 import type { Stores } from '../stores/stores.js'
@@ -78,7 +79,7 @@ function treeSource(options: RemoteKeyOptions, stores: Stores): Source {
         inner = undefined
         throw error
       })
-      const source = await unlessAborted(inner, signal)
+      const source = await abortable(inner, signal)
       if (closed) source.close?.()
       return source.find(space, signal)
     },
@@ -93,17 +94,6 @@ function treeSource(options: RemoteKeyOptions, stores: Stores): Source {
 /** What shares its line: all ways into one store do not, a remote does with itself. */
 function placeOf(remote: AnnexRemote): string {
   return `remote ${remote.name} ${remote.configUuid ?? remote.uuid}`
-}
-
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  let stop: () => void = () => undefined
-  const aborted = new Promise<never>((_, reject) => (stop = () => reject(abortError(signal))))
-  signal.addEventListener('abort', stop)
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
 }
 
 function isTrue(value: string | undefined): boolean {

@@ -1,9 +1,10 @@
+import { abortable } from '../abortable.js'
 import { displayKey, isStable, type Key } from '../annex/key.js'
 import type { AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
 import type { Cipher } from '../cipher/cipher.js'
 import { isEncrypted } from '../cipher/scheme.js'
-import { abortError, AnnexfsError, throwIfAborted } from '../errors.js'
+import { AnnexfsError, throwIfAborted } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { ObjectStore } from '../stores/store.js'
 import { StoredContent } from './chunks-holding.js'
@@ -61,7 +62,7 @@ export function remoteKeySource(options: RemoteKeyOptions): Source {
         content.close()
       }
       await checkVerifiable(options)
-      const cipher = paths === undefined ? await unlessAborted(options.cipher(), signal) : undefined
+      const cipher = paths === undefined ? await abortable(options.cipher(), signal) : undefined
       if (cipher === undefined && paths === undefined && isEncrypted(remote.config)) {
         throw new AnnexfsError('INVALID', `remote ${remote.name} is encrypted, but its cipher was not opened`)
       }
@@ -110,15 +111,4 @@ async function checkVerifiable({ remote, annex, key, paths }: RemoteKeyOptions):
     `${displayKey(key)} is not taken from the ${kind} remote ${remote.name}, because a ${key.backend} key cannot be ` +
       `checked; annex.security.allow-unverified-downloads=${ACKNOWLEDGED} allows it`,
   )
-}
-
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  let stop: () => void = () => undefined
-  const aborted = new Promise<never>((_, reject) => (stop = () => reject(abortError(signal))))
-  signal.addEventListener('abort', stop)
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
 }

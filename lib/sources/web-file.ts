@@ -1,3 +1,4 @@
+import { abortable } from '../abortable.js'
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 import { contentLength, contentRange, isIdentity, retryAfter, strongTag, validatorOf } from '../net/content-range.js'
 import { CutOff, type HttpBody } from '../net/http-body.js'
@@ -260,7 +261,8 @@ export class WebFile {
     }
     try {
       this.#resolved = undefined
-      const other = await this.#refused?.(answer, sent)
+      const looked = this.#refused?.(answer, sent)
+      const other = looked === undefined ? undefined : await abortable(looked, options.signal)
       if (typeof other === 'string' && turn < MOST_TURNS) {
         this.#url = other
         this.#shown = shownUrl(other)

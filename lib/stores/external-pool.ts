@@ -1,3 +1,4 @@
+import { abortable } from '../abortable.js'
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 import type { Milliseconds } from '../space/space.js'
 import type { ExternalRequest, ExternalSession } from './external-session.js'
@@ -78,7 +79,7 @@ export class ExternalPool {
       // Only the first one tells whether one is enough.
       const [first] = this.#starting
       if (first !== undefined && this.#async !== false) {
-        await first
+        await abortable(first, signal)
         continue
       }
       return this.#start(signal)

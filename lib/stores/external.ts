@@ -1,4 +1,5 @@
 import { open, stat } from 'node:fs/promises'
+import { abortable } from '../abortable.js'
 import { displayKey } from '../annex/key.js'
 import { AnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
@@ -8,7 +9,6 @@ import { configuredType } from './external-policy.js'
 import { ExternalPool } from './external-pool.js'
 import { findProgram } from './external-process.js'
 import { ExternalSession } from './external-session.js'
-import { promptly } from './external-wait.js'
 import { httpObject } from './http-object.js'
 import type { ObjectName, ObjectStore, StoredObject, WholeStore } from './store.js'
 import { wholeObjects } from './whole.js'
@@ -91,7 +91,7 @@ class ExternalStore implements WholeStore {
       answers: ['SUCCESS', 'FAILURE', 'UNKNOWN', 'URL'].map((outcome) => `CHECKPRESENT-${outcome} ${key}`),
       signal,
     })
-    const { answer, session } = await promptly(asked, signal)
+    const { answer, session } = await abortable(asked, signal)
     const [outcome = '', , ...rest] = answer.split(' ')
     switch (outcome) {
       case 'CHECKPRESENT-SUCCESS':
@@ -125,7 +125,7 @@ class ExternalStore implements WholeStore {
   async byUrl(name: ObjectName, signal: AbortSignal): Promise<StoredObject | undefined> {
     if (this.#givesUrls === false || name.path !== undefined) return undefined
     keyOf(name)
-    this.#givesUrls ??= await promptly(this.#pool.wants('TRANSFER-RETRIEVE-URL', signal), signal)
+    this.#givesUrls ??= await abortable(this.#pool.wants('TRANSFER-RETRIEVE-URL', signal), signal)
     if (!this.#givesUrls) return undefined
     const scratch = await this.#context.scratch?.take(0)
     if (scratch === undefined) return undefined

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { abortable } from '../abortable.js'
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 import { retryAfter } from '../net/content-range.js'
 import type { HttpBody } from '../net/http-body.js'
@@ -200,8 +201,7 @@ class LfsServer {
     this.#finding ??= this.#discovery
       .find(AbortSignal.any([this.#closing.signal, AbortSignal.timeout(60_000)]))
       .finally(() => (this.#finding = undefined))
-    this.#endpoint = await this.#finding
-    throwIfAborted(signal)
+    this.#endpoint = await abortable(this.#finding, signal)
     return this.#endpoint
   }
 }

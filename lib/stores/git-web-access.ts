@@ -1,4 +1,5 @@
-import { AnnexfsError, isAnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
+import { abortable } from '../abortable.js'
+import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import { runGit } from '../git/process.js'
 import type { Log } from '../log/log.js'
 import type { Authorize } from '../net/http-client.js'
@@ -70,8 +71,7 @@ export class WebAccess {
     if (this.#header !== undefined || performance.now() < this.#pauseUntil) return
     // Shared: many reads are refused at once. Who gives up only stops waiting.
     this.#asking ??= this.#fill().finally(() => (this.#asking = undefined))
-    await this.#asking
-    throwIfAborted(signal)
+    await abortable(this.#asking, signal)
   }
 
   async #fill(): Promise<void> {

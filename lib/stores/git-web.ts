@@ -1,3 +1,4 @@
+import { abortable } from '../abortable.js'
 import { rewriteUrl } from '../annex/git-remote-url.js'
 import { hashDirLower, hashDirMixed } from '../annex/hash-dirs.js'
 import { isUuid } from '../annex/remotes.js'
@@ -10,7 +11,6 @@ import { parseConfigText } from './git-web-config.js'
 import { isWebUrl, twice } from './httpalso.js'
 import { Places, smallText, type PlacesOptions } from './httpalso-places.js'
 import { p2pHttpBase, p2pHttpStore } from './p2p-http.js'
-import { unlessAborted } from './ssh-channel.js'
 import type { ObjectName, ObjectStore } from './store.js'
 
 /** A repository's configuration is a few lines; ones this long are not. */
@@ -158,7 +158,7 @@ class WebRepository {
     if (this.#known !== undefined && performance.now() < this.#known.until) return this.#known.behind
     // Of one that asks for all; whoever gives up stops waiting.
     this.#asking ??= this.#ask().finally(() => (this.#asking = undefined))
-    return unlessAborted(this.#asking, signal, () => undefined)
+    return abortable(this.#asking, signal)
   }
 
   /** `<url>/config`, then `<url>/.git/config`, as git-annex asks for them. */

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { abortError, AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
+import { abortable } from '../abortable.js'
+import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import type { Milliseconds } from '../space/space.js'
 import type { ObjectName, ObjectStore, StoredObject } from './store.js'
 
@@ -23,7 +24,7 @@ export class LazyStore implements ObjectStore {
   }
 
   async open(name: ObjectName, signal: AbortSignal): Promise<StoredObject | undefined> {
-    const store = await unlessAborted(this.#opened(), signal)
+    const store = await abortable(this.#opened(), signal)
     return store.open(name, signal)
   }
 
@@ -55,17 +56,5 @@ export class LazyStore implements ObjectStore {
       throw failure
     })
     return this.#opening
-  }
-}
-
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) throw abortError(signal)
-  let stop: () => void = () => undefined
-  const aborted = new Promise<never>((_, reject) => (stop = () => reject(abortError(signal))))
-  signal.addEventListener('abort', stop, { once: true })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
   }
 }

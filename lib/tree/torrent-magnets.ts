@@ -1,4 +1,5 @@
 import { setTimeout as setTimeoutPromise } from 'node:timers/promises'
+import { abortable } from '../abortable.js'
 import { abortError, isAnnexfsError, reasonOf } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
@@ -67,7 +68,7 @@ export class MagnetResolver {
     const running = this.#running.get(magnet.infohash) ?? this.#start(magnet)
     running.users += 1
     try {
-      return withSources(await unlessAborted(running.promise, signal), magnet)
+      return withSources(await abortable(running.promise, signal), magnet)
     } finally {
       running.users -= 1
       if (running.users === 0) {
@@ -143,7 +144,7 @@ export class MagnetResolver {
     const timer = setTimeout(() => controller.abort(new DOMException('no answer', 'TimeoutError')), this.#times.attempt)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      const info = await unlessAborted(this.#resolve(magnet, controller.signal), controller.signal)
+      const info = await abortable(this.#resolve(magnet, controller.signal), controller.signal)
       return metainfoFromInfo(Buffer.from(info), magnet)
     } finally {
       clearTimeout(timer)
@@ -171,16 +172,6 @@ export class MagnetResolver {
     }
     this.#unsaved.set(infohash, raw)
   }
-}
-
-/** What `promise` gives, or the error for `signal` as soon as it fires, whoever heeds it below. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => reject(abortError(signal))
-    signal.addEventListener('abort', onAbort, { once: true })
-    if (signal.aborted) onAbort()
-    void promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }
 
 async function sleep(pause: Milliseconds, signal: AbortSignal): Promise<void> {

@@ -144,6 +144,17 @@ test('a challenge that is never satisfied ends', LIMIT, async (t) => {
   assert.equal(server.requests.length, 4)
 })
 
+test('a fired signal ends a read whose authorisation is still waited for', LIMIT, async (t) => {
+  const server = await httpServer(t, (_, response) => response.writeHead(401, { 'content-length': 0 }).end())
+  const never = new Promise<never>(() => undefined)
+  for (const options of [{ authorize: () => never }, { refused: () => never }]) {
+    const made = object(t, server.url, { size: CONTENT.length, ...options })
+    const started = performance.now()
+    assert.equal(await code(readObject(made, { start: 0, end: 10 }, AbortSignal.timeout(200))), 'TIMED_OUT')
+    assert.ok(performance.now() - started < 2_000)
+  }
+})
+
 test('of several places the first that has the object is read, and remembered', LIMIT, async (t) => {
   const server = await httpServer(t, (request, response) => {
     if (request.url === '/good') misbehaving(CONTENT, 'none')(request, response)

@@ -1,4 +1,4 @@
-import { abortError } from '../errors.js'
+import { abortError } from './errors.js'
 
 /** `promise`, unless the signal fires first: then its reason. What the promise does goes on, for others who wait. */
 export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
