@@ -1,3 +1,6 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import type { Content } from '../engine/content.js'
+import type { Entry } from '../tree/tree.js'
 import { isMedia } from './content-type.js'
 import type { Exchange } from './exchange.js'
 import { entriesOf, listed } from './listing.js'
@@ -9,6 +12,8 @@ import { followed } from './resolve.js'
 const MOST_TRACKS = 10_000
 const MOST_ENTRIES = 100_000
 const DEEPEST = 16
+/** Looked at between two turns of the event loop. */
+const ENTRIES_A_TURN = 2_000
 
 /**
  * The audio and video files of the folder at `path` and those below it as an M3U playlist. False when there is no such
@@ -51,12 +56,15 @@ async function* mediaBelow(exchange: Exchange, root: string): AsyncGenerator<Tra
     const entries = await entriesOf(exchange, folder.path)
     const inner: typeof folders = []
     const base = folder.path === '/' ? '' : folder.path
-    for (const { name, node } of entries) {
+    const media: Entry<Content>[] = []
+    for (const entry of entries) {
+      const { name, node } = entry
       if (++seen > MOST_ENTRIES) return
+      if (seen % ENTRIES_A_TURN === 0) await turn()
+      if (node.kind !== 'dir' && isMedia(name)) media.push(entry)
       if (node.kind === 'dir' && folder.depth < DEEPEST)
         inner.push({ path: `${base}/${name}`, depth: folder.depth + 1 })
     }
-    const media = entries.filter(({ name, node }) => node.kind !== 'dir' && isMedia(name))
     for await (const { name, node } of listed(exchange, { asked: folder.path, path: folder.path }, media)) {
       if (node?.kind === 'file') yield { path: `${base}/${name}`, name }
     }

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isAnnexfsError, reasonOf } from '../errors.js'
-import type { Log } from '../log/log.js'
+import { printable, type Log } from '../log/log.js'
+import { withoutSecrets } from '../log/secrets.js'
 import type { Volume } from '../engine/volume.js'
 import type { Verdict } from './authentication.js'
 import { say, type Exchange } from './exchange.js'
@@ -29,6 +30,8 @@ export interface Arrival {
 }
 
 const METHODS = 'OPTIONS, GET, HEAD, PROPFIND'
+/** Reasons name every source that was tried. */
+const LONGEST_REASON = 4096
 /** A wrong secret is answered this late: guessing is slow. */
 const WRONG_SECRET_DELAY = 500
 
@@ -162,5 +165,6 @@ function fail(exchange: Exchange, error: unknown): void {
     if (!response.headersSent) response.removeHeader(name)
   }
   if (status !== 404) log.warn(`cannot serve ${path}`, { reason: reasonOf(error) })
-  say(exchange, status, isAnnexfsError(error) ? error.message : 'something went wrong; the log says more')
+  const reason = isAnnexfsError(error) ? error.message : 'something went wrong; the log says more'
+  say(exchange, status, withoutSecrets(printable(reason)).slice(0, LONGEST_REASON))
 }
