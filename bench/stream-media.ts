@@ -29,6 +29,7 @@ export interface Medium {
 const MIB = 1024 * 1024
 /** 8 Mbit/s, made up with filler, so that the size follows from the duration. */
 const RATE = MIB
+const GIB = 1024 * MIB
 const AFTERMATH = 700
 const KINDS = ['mp4, index last', 'mp4, index first', 'mkv'] as const
 const WAYS = ['HTTP', 'swarm'] as const
@@ -120,7 +121,7 @@ export async function mediaRows(lab: Lab, setting: MediaSetting): Promise<Row[]>
           await mounted.unmount()
         }
         await sleep(AFTERMATH)
-        samples.add(row, 'annexfs', (((await shown.sent()) - before) * 100) / medium.size)
+        samples.add(row, 'annexfs', (((await shown.sent()) - before) * 100) / GIB)
         samples.add(row, 'goal', bound)
       }
       await measure(rows[0], PROBE_BOUND, (path) =>
@@ -145,7 +146,7 @@ export async function mediaRows(lab: Lab, setting: MediaSetting): Promise<Row[]>
     }
   }
   return MEDIA_ROWS.filter(wants)
-    .map((name) => samples.row({ section, name, unit: '% fetched', better: 'less', target: 1 }))
+    .map((name) => samples.row({ section, name, unit: 'fetched in % of 1 GiB', better: 'less', target: 1 }))
     .filter((row) => row !== undefined)
 }
 

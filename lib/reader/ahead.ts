@@ -7,7 +7,7 @@ import type { Piece } from '../verify/piece.js'
 import { Glances } from './glances.js'
 import { HEAD, indexRanges } from './media.js'
 import { Shares } from './shares.js'
-import { afterRead, isBackward, isSettled, UNREAD, type Pattern, type Stream } from './stream.js'
+import { afterRead, isBackward, isSettled, paceOf, UNREAD, type Pattern, type Stream } from './stream.js'
 import { givenUp, rangesAhead, type WindowLimits } from './window.js'
 
 /** What a reader needs of the scheduler. */
@@ -54,7 +54,7 @@ export interface Followed {
 
 const NONE: ReadonlySet<number> = new Set()
 
-/** More than file(1) and thumbnailers read, with what the kernel adds: whoever reads on from the start plays it. */
+/** More than thumbnailers read, with what the kernel adds. */
 const PLAYED_AFTER: Bytes = 2.5 * 1024 * 1024
 const NEWEST = 0.3
 
@@ -73,7 +73,7 @@ export class Ahead {
   #waited: Milliseconds = 0
   #latency: Milliseconds = 0
   #most: Bytes = 0
-  #end: Bytes = 0
+  #read: Bytes = 0
 
   constructor(options: AheadOptions) {
     this.#options = options
@@ -112,7 +112,7 @@ export class Ahead {
     const waited = this.#waited + (this.#waiting > 0 ? now - this.#waitedSince : 0)
     const before = this.#pattern
     this.#pattern = afterRead(before, { offset, length, now, clock: now - waited })
-    this.#end = Math.max(this.#end, offset + length)
+    this.#read += length
     const [stream] = this.#pattern.streams
     if (stream === undefined) return { stream: 0, over: NONE }
     this.#most = Math.max(this.#most, stream.consumed)
@@ -131,7 +131,7 @@ export class Ahead {
     for (const { abort } of this.#fronts.values()) abort.abort()
     this.#fronts.clear()
     streaming.shares.leave(this)
-    if (this.#end > 0) streaming.glances.closed({ size: slice.length, consumed: this.#most, end: this.#end })
+    if (this.#read > 0) streaming.glances.closed({ size: slice.length, consumed: this.#most, read: this.#read })
   }
 
   #limits(): WindowLimits {
@@ -203,6 +203,8 @@ export class Ahead {
 
   #fetchIndex(stream: Stream): void {
     if (stream.low > 0 || isBackward(stream) || stream.consumed < PLAYED_AFTER) return
+    // Who takes some time over it plays it; file(1) reads more at once.
+    if (paceOf(stream) === undefined) return
     const { slice } = this.#options
     const { pieceLength } = slice.space
     for (const { start, end } of this.#index ?? []) {

@@ -9,20 +9,22 @@ import { SETTLED_AFTER } from './stream.js'
 /** What was read of a file that was closed. */
 export interface Closed {
   readonly size: Bytes
-  /** The most that was read in a row, and the end of what was read. */
+  /** The most that was read in a row, and all that was read. */
   readonly consumed: Bytes
-  readonly end: Bytes
+  readonly read: Bytes
 }
 
-/** file(1) reads 1 MiB, of which the kernel makes 2 MiB where it reads ahead by 1 MiB. */
-const GLANCE: Bytes = 2 * 1024 * 1024
+/** file(1) reads 7 MiB at both ends, to which the kernel adds up to 2 MiB where it reads ahead by 1 MiB. */
+const GLANCE: Bytes = 9 * 1024 * 1024
+/** Who has read this part of a file has read it, however small it is. */
+const MOST_OF_IT = 0.9
 /** So many glances within this time make a scan. */
 const SCAN_FROM = 3
 const SCAN_WITHIN: Milliseconds = 10_000
 
-/** Whether a file was only looked into: little was read of it, and not to its end. */
-export function isGlance({ size, consumed, end }: Closed): boolean {
-  return consumed <= GLANCE && end < size
+/** Whether a file was only looked into: little was read of it in a row, and not most of it. */
+export function isGlance({ size, consumed, read }: Closed): boolean {
+  return consumed <= GLANCE && read < size * MOST_OF_IT
 }
 
 /** Whether glances at these times (oldest first) are a scan that still goes on. */

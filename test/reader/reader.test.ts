@@ -186,3 +186,80 @@ test('goal 4: faults at every step of the read path give the right bytes or an e
   t.diagnostic(`${right} reads right, ${failed} reads failed with an error`)
   assert.ok(right > failed, `${right} right, ${failed} failed`)
 })
+
+test('reads that the kernel makes ahead of a place that was left let the read at the new place go first', async () => {
+  const bytes = bytesOf(40_000_000, 6)
+  const piece = 131_072
+  const order: number[] = []
+  const { reader, fetcher } = setup(bytes, {
+    piece,
+    readahead: 1_000_000,
+    source: {
+      chunk: piece,
+      parallel: 1,
+      before: async (range) => {
+        await new Promise((done) => setTimeout(done, 5))
+        order.push(range.start)
+      },
+    },
+  })
+  for (let at = 0; at < 8 * piece; at += piece) await readAt(reader, at, piece)
+  // What is read now of the old place is not in the cache, and nobody waits for all of it.
+  const old = Array.from({ length: 16 }, (_, i) => readAt(reader, (20 + i) * piece, piece))
+  await new Promise((done) => setTimeout(done, 8))
+  order.length = 0
+  const sought = readAt(reader, 250 * piece, piece).then((got) => {
+    assert.deepEqual(got, bytes.subarray(250 * piece, 251 * piece))
+    return order.length
+  })
+  assert.ok((await sought) <= 4, order.join(' '))
+  for (const [i, got] of (await Promise.all(old)).entries()) {
+    assert.deepEqual(got, bytes.subarray((20 + i) * piece, (21 + i) * piece), 'they all come in the end')
+  }
+  reader.close()
+  fetcher.close()
+})
+
+test('parallel reads at random places never make way for one another', async () => {
+  const bytes = bytesOf(4_000_000, 7)
+  let aborted = 0
+  const { reader, fetcher, source } = setup(bytes, { piece: 10_000, readahead: 500_000 })
+  const random = randomOf(8)
+  for (let round = 0; round < 20; round++) {
+    await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        const at = Math.floor(random() * 399) * 10_000
+        assert.deepEqual(await readAt(reader, at, 10_000), bytes.subarray(at, at + 10_000))
+      }),
+    )
+    aborted += source.asked.aborted
+  }
+  assert.equal(aborted, 0)
+  reader.close()
+  fetcher.close()
+})
+
+test('media that is played has its index fetched early, media that is glanced at has not', async () => {
+  const size = 60_000_000
+  const bytes = bytesOf(size, 9)
+  const mdat = 55_000_000
+  Buffer.from('0000001866747970', 'hex').copy(bytes)
+  bytes.writeUInt32BE(mdat, 24)
+  bytes.write('mdat', 28, 'latin1')
+  const piece = 131_072
+  const indexAt = Math.floor((24 + mdat) / piece)
+  for (const [pause, expected] of [
+    [12, true],
+    [0, false],
+  ] as const) {
+    const { reader, fetcher, cache } = setup(bytes, { piece, readahead: 1_000_000 })
+    for (let at = 0; at < 64 * piece; at += piece) {
+      await readAt(reader, at, piece)
+      if (pause > 0) await new Promise((done) => setTimeout(done, pause))
+    }
+    await fetcher.idle()
+    assert.equal(cache.pieces.has(indexAt + 1), expected, `${pause} ms between reads`)
+    reader.close()
+    fetcher.close()
+  }
+})

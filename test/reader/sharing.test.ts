@@ -26,12 +26,12 @@ test('however many read, a share is worth a request', () => {
   for (const reader of readers) assert.ok(shares.of(reader) >= 512 * KIB)
 })
 
-test('files of which a little was read and not the end were glanced at', () => {
-  const table: [string, { size: number; consumed: number; end: number }, boolean][] = [
-    ['file(1)', { size: 900 * MIB, consumed: MIB, end: MIB }, true],
-    ['head and tail of a film', { size: 900 * MIB, consumed: 128 * KIB, end: 900 * MIB - 1 }, true],
-    ['a small file, all of it', { size: MIB, consumed: MIB, end: MIB }, false],
-    ['a film for some time', { size: 900 * MIB, consumed: 40 * MIB, end: 40 * MIB }, false],
+test('files of which a little was read were glanced at', () => {
+  const table: [string, { size: number; consumed: number; read: number }, boolean][] = [
+    ['file(1)', { size: 900 * MIB, consumed: 8 * MIB, read: 15 * MIB }, true],
+    ['head and tail of a film', { size: 900 * MIB, consumed: 128 * KIB, read: 256 * KIB }, true],
+    ['a small file, all of it', { size: MIB, consumed: MIB, read: MIB }, false],
+    ['a film for some time', { size: 900 * MIB, consumed: 40 * MIB, read: 40 * MIB }, false],
   ]
   for (const [name, closed, expected] of table) assert.equal(isGlance(closed), expected, name)
 })
@@ -40,7 +40,7 @@ test('several glances in a row are a scan, until it has ended', () => {
   let now = 0
   const glances = new Glances(() => now)
   const usual = glances.settledAfter
-  const glance = { size: 900 * MIB, consumed: 128 * KIB, end: 128 * KIB }
+  const glance = { size: 900 * MIB, consumed: 128 * KIB, read: 128 * KIB }
   for (let i = 0; i < 100; i++) {
     assert.equal(glances.settledAfter > usual, i >= 3, `after ${i}`)
     glances.closed(glance)
