@@ -1,5 +1,5 @@
 import { stringify } from 'smol-toml'
-import { printable } from '../lib/log/log.js'
+import { printable, printableJson } from '../lib/log/log.js'
 import { withoutSecrets } from '../lib/log/secrets.js'
 import type { ConfiguredGiven } from './config-layers.js'
 import { settingsSchema } from './config-schema.js'
@@ -42,7 +42,7 @@ export function configCommand(commands: () => readonly Command[]): Command {
       logLevel(given)
       logFormat(given)
       const rows = [...settingsSchema(commands()).values()].map((spec) => rowOf(spec, given))
-      if (given.has('json')) process.stdout.write(`${JSON.stringify(rows, undefined, 2)}\n`)
+      if (given.has('json')) process.stdout.write(`${printableJson(rows, 2)}\n`)
       else for (const row of rows) process.stdout.write(`${line(row)}\n`)
       return Promise.resolve(EXIT.ok)
     },

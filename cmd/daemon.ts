@@ -5,6 +5,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { EXIT } from './exit-codes.js'
+import { tellServiceManager } from './readiness.js'
 
 /** A log that has grown beyond this is started afresh with the next mount. */
 const MOST_LOG = 10 * 1024 * 1024
@@ -44,8 +45,9 @@ export async function startDaemon(argv: readonly string[], mountpoint: string): 
   return EXIT.ok
 }
 
-/** Tells the process that waits for this mount, if there is one, that it answers. */
+/** Tells the process that waits for this mount, and the service manager, if there are any, that it answers. */
 export async function tellReady(): Promise<void> {
+  await tellServiceManager()
   if (process.send === undefined) return
   await new Promise<void>((resolve) => {
     process.send?.('ready', () => resolve())

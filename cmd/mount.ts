@@ -8,6 +8,7 @@ import { mountVolume, type Mounted } from '../lib/fuse/mount.js'
 import { recoverStaleMount } from '../lib/fuse/stale.js'
 import type { Gateway } from '../lib/gateway/gateway.js'
 import type { Log } from '../lib/log/log.js'
+import { withoutSecrets } from '../lib/log/secrets.js'
 import { warmUp } from '../lib/net/warm-up.js'
 import type { Station } from '../lib/status/snapshot.js'
 import { startDaemon, tellReady } from './daemon.js'
@@ -105,7 +106,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   try {
     mounted = await mountVolume(engine.volume, {
       mountpoint,
-      name: sources.length === 1 ? (sources[0] ?? 'annexfs') : `${sources.length} sources`,
+      // Everybody sees it in the table of mounts.
+      name: sources.length === 1 ? withoutSecrets(sources[0] ?? 'annexfs') : `${sources.length} sources`,
       allowOther: options.allowOther,
       readTimeout: options.timeout,
       log,

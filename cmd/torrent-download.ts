@@ -35,7 +35,7 @@ const SEED_FOR: Milliseconds = 7 * 24 * 3_600_000
 export const torrentDownloadCommand: Command = {
   name: 'torrent download',
   summary: 'fetch a torrent, or chosen files of it, into a folder',
-  usage: ['FILE|URL|MAGNET [--to DIR] [--select GLOB]... [options]'],
+  usage: ['FILE|URL|MAGNET [--to DIR] [options]'],
   description:
     'Fetches a torrent, every piece checked, into DIR. Files are complete when they are there: until then they lie in ' +
     'DIR/.annexfs-INFOHASH. Start it again to go on: what is there and has the right hash is not fetched again, ' +

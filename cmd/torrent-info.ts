@@ -1,5 +1,5 @@
 import { AnnexfsError } from '../lib/errors.js'
-import { printable } from '../lib/log/log.js'
+import { printable, printableJson } from '../lib/log/log.js'
 import { parseMagnet } from '../lib/torrent/magnet.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
@@ -23,12 +23,12 @@ export const torrentInfoCommand: Command = {
     for (const [index, path] of given.positional.entries()) {
       if (/^magnet:/i.test(path)) {
         const magnet = parseMagnet(path)
-        process.stdout.write(given.has('json') ? `${JSON.stringify(magnet)}\n` : linkText(magnet))
+        process.stdout.write(given.has('json') ? `${printableJson(magnet)}\n` : linkText(magnet))
         continue
       }
       const facts = await readFacts(path)
       const magnet = magnetLink(facts, { trackers: true, webSeeds: true })
-      if (given.has('json')) process.stdout.write(`${JSON.stringify({ ...facts, magnet })}\n`)
+      if (given.has('json')) process.stdout.write(`${printableJson({ ...facts, magnet })}\n`)
       else process.stdout.write(`${index > 0 ? '\n' : ''}${factsText(facts, magnet)}`)
     }
     return EXIT.ok

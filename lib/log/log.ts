@@ -54,7 +54,7 @@ export function jsonLog(level: LogLevel, write: Write, now: () => number = Date.
       msg: withoutSecrets(message),
       ...(facts.length > 0 && { fields: Object.fromEntries(facts) }),
     }
-    return `${asciiControls(JSON.stringify(line))}\n`
+    return `${printableJson(line)}\n`
   })
 }
 
@@ -83,9 +83,9 @@ function shown(text: string): string {
   return printable(withoutSecrets(text))
 }
 
-/** JSON escapes only what is below U+0020; terminals heed some of the others as well. */
-function asciiControls(json: string): string {
-  return json.replace(/[\u007f-\u009f\u2028\u2029]/g, (character) => {
+/** `value` as JSON that may be shown: of the control characters JSON itself escapes only those below U+0020. */
+export function printableJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replace(/[\u007f-\u009f\u2028\u2029]/g, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
   })
 }
