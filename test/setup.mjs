@@ -34,6 +34,10 @@ const PACKAGES = {
   bup: ['bup'],
   borgbackup: ['borg'],
   'git-remote-gcrypt': ['git-remote-gcrypt'],
+  zsh: ['zsh'],
+  fish: ['fish'],
+  systemd: ['systemd-analyze', 'systemd-notify'],
+  bsdutils: ['script'],
 }
 
 /** Makes the machine ready for the tests. */
