@@ -10,7 +10,7 @@ import { evict, evictRange, type Evicted, type Resident } from './evict.js'
 import { EVICT_LOCK, isLinked, openFile } from './folder.js'
 import { native } from './native.js'
 import { pinnedIn } from './pins.js'
-import { allocatedBytes } from './walk.js'
+import { allocatedBytes, isGone } from './walk.js'
 
 const MIB = 1_048_576
 /** Room is taken from the shared bound in slabs, so that most writes need no lock. */
@@ -242,9 +242,14 @@ export class Quota {
     return this.#locked(async () => {
       const { root, log, resident, limitBytes } = this.#options
       const options = { root, need: 0, inFlight: 0, log, resident, pinned: pinnedIn(root, limitBytes) }
-      const evicted = await evictRange(options, name, from, to)
-      this.#count(evicted)
-      return evicted
+      try {
+        const evicted = await evictRange(options, name, from, to)
+        this.#count(evicted)
+        return evicted
+      } catch (error) {
+        if (isGone(error)) return { pieces: 0, bytes: 0 }
+        throw error
+      }
     })
   }
 

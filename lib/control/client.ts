@@ -106,7 +106,7 @@ export class ControlClient {
       return
     }
     try {
-      for (const line of lines) this.#answered(parseAnswer(line))
+      for (const line of lines) if (line !== '') this.#answered(parseAnswer(line))
     } catch (error) {
       this.#end(reasonOf(error))
       this.#socket.destroy()

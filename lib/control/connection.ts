@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { AnnexfsError } from '../errors.js'
-import type { Bytes } from '../space/space.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
 import { Lines } from './lines.js'
 import { errorAnswer, LONGEST_REQUEST, parseRequest, type Answer, type Method } from './protocol.js'
 
@@ -8,6 +8,9 @@ import { errorAnswer, LONGEST_REQUEST, parseRequest, type Answer, type Method } 
 const MOST_RUNNING = 16
 /** Who lets so much pile up does not read. */
 const MOST_UNREAD: Bytes = 16 * 1024 * 1024
+
+/** Of a client that says no more only a write can tell whether it still listens: an empty line. */
+const PROBE_EVERY: Milliseconds = 250
 
 /** One client: requests come and are answered in any order; what it has asked for ends when it goes. */
 export class Connection {
@@ -17,6 +20,7 @@ export class Connection {
   readonly #lines = new Lines(LONGEST_REQUEST)
   /** The client will send no more; it still reads. */
   #half = false
+  #probe: NodeJS.Timeout | undefined
 
   constructor(socket: Socket, methods: ReadonlyMap<string, Method>) {
     this.#socket = socket
@@ -25,10 +29,14 @@ export class Connection {
     socket.on('end', () => {
       this.#half = true
       this.#endWhenDone()
+      if (!socket.writableEnded) this.#probe = setInterval(() => socket.write('\n'), PROBE_EVERY)
     })
     // A client that goes away in the middle is no error of anybody's.
     socket.on('error', () => socket.destroy())
-    socket.on('close', () => this.#stop('the client has gone'))
+    socket.on('close', () => {
+      clearInterval(this.#probe)
+      this.#stop('the client has gone')
+    })
   }
 
   close(): void {
@@ -105,6 +113,8 @@ export class Connection {
   }
 
   #endWhenDone(): void {
-    if (this.#half && this.#running.size === 0) this.#socket.end()
+    if (!this.#half || this.#running.size > 0) return
+    clearInterval(this.#probe)
+    this.#socket.end()
   }
 }
