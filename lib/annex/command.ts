@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
 import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { AnnexfsError, reasonOf } from '../errors.js'
 import { killGroup } from '../git/process.js'
+import type { GitRepository } from '../git/repository.js'
 import { printable } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 
@@ -9,14 +11,17 @@ const LONGEST_OUTPUT: Bytes = 64 * 1024
 const TIMEOUT: Milliseconds = 10_000
 
 /**
- * Whether commands that the configuration of a repository names may be run: by git's own rule (`safe.directory`) only
- * when it belongs to us, or to who called us through sudo.
+ * Whether the configuration of a repository is the user's own, so that it may name commands to run: by git's rule
+ * (`safe.directory`) only when it belongs to us, or to who called us through sudo. Also of a linked work tree, whose
+ * configuration is elsewhere.
  */
-export async function mayRunCommandsOf(gitDir: string): Promise<boolean> {
-  const status = await stat(gitDir).catch(() => undefined)
+export async function isOwn({ gitDir, commonDir }: Pick<GitRepository, 'gitDir' | 'commonDir'>): Promise<boolean> {
   const own = process.geteuid?.()
   const caller = own === 0 ? Number(process.env['SUDO_UID'] ?? NaN) : NaN
-  return status !== undefined && (own === undefined || status.uid === own || status.uid === caller)
+  const paths = new Set([gitDir, commonDir, join(commonDir, 'config')])
+  // What cannot be looked at is not taken for ours.
+  const found = await Promise.all([...paths].map((path) => stat(path).catch(() => undefined)))
+  return found.every((status) => status !== undefined && [own, caller].includes(status.uid))
 }
 
 /**

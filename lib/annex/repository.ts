@@ -3,7 +3,7 @@ import { reasonOf } from '../errors.js'
 import type { GitRepository } from '../git/repository.js'
 import { rateLimited, type Log } from '../log/log.js'
 import { AnnexBranch } from './branch.js'
-import { mayRunCommandsOf, runConfigured } from './command.js'
+import { isOwn, runConfigured } from './command.js'
 import { hashDirLower } from './hash-dirs.js'
 import { keyFile, type Key } from './key.js'
 import { metadata, presentInfos, textOf, urlText, valuesByField, valuesByUuid } from './logs.js'
@@ -236,7 +236,7 @@ export class AnnexRepository {
   }
 
   private async runCommand(setting: string, command: string): Promise<{ output: string; code: number } | undefined> {
-    if (await mayRunCommandsOf(this.git.gitDir)) return runConfigured(setting, command, this.git.gitDir)
+    if (await isOwn(this.git)) return runConfigured(setting, command, this.git.gitDir)
     this.log.warn('a command of the git configuration is not run: the repository belongs to another user', { setting })
     return undefined
   }

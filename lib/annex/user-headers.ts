@@ -1,7 +1,7 @@
 import { reasonOf } from '../errors.js'
 import type { GitRepository } from '../git/repository.js'
 import type { Log } from '../log/log.js'
-import { mayRunCommandsOf, runConfigured } from './command.js'
+import { isOwn, runConfigured } from './command.js'
 import { headerLines, type NetworkSettings } from './network.js'
 
 const SETTING = 'annex.http-headers-command'
@@ -12,11 +12,11 @@ const SETTING = 'annex.http-headers-command'
  */
 export async function userHeaders(
   { headers, headersCommand }: NetworkSettings,
-  git: Pick<GitRepository, 'gitDir'>,
+  git: Pick<GitRepository, 'gitDir' | 'commonDir'>,
   log: Log,
 ): Promise<readonly (readonly [string, string])[]> {
   if (headersCommand === undefined || headersCommand === '') return headers
-  if (!(await mayRunCommandsOf(git.gitDir))) {
+  if (!(await isOwn(git))) {
     log.warn(`${SETTING} is not run: the repository belongs to another user`, { repository: git.gitDir })
     return []
   }

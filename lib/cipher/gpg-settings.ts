@@ -1,8 +1,6 @@
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { isOwn } from '../annex/command.js'
 import type { AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
-import { reasonOf } from '../errors.js'
 import type { Log } from '../log/log.js'
 
 export interface GpgSettings {
@@ -24,21 +22,12 @@ export async function gpgSettings(annex: AnnexRepository, remote: AnnexRemote, l
   const program = config.get('gpg.program')
   const options = own.get('annex-gnupg-decrypt-options') ?? config.get('annex.gnupg-decrypt-options')
   if (program === undefined && options === undefined) return DEFAULT_GPG
-  if (!(await isOurs(join(annex.git.commonDir, 'config'), log))) {
+  if (!(await isOwn(annex.git))) {
     log.warn('the settings for gpg are not used: the repository belongs to another user', { remote: remote.name })
     return DEFAULT_GPG
   }
   return {
     program: program === undefined || program === '' ? DEFAULT_GPG.program : program,
     decryptOptions: (options ?? '').split(/\s+/).filter((word) => word !== ''),
-  }
-}
-
-async function isOurs(path: string, log: Log): Promise<boolean> {
-  try {
-    return (await stat(path)).uid === process.geteuid?.()
-  } catch (error) {
-    log.warn('the owner of the git configuration cannot be told', { path, reason: reasonOf(error) })
-    return false
   }
 }

@@ -1,4 +1,4 @@
-import { mayRunCommandsOf } from '../annex/command.js'
+import { isOwn } from '../annex/command.js'
 import { AnnexfsError } from '../errors.js'
 import type { StoreContext } from './context.js'
 
@@ -37,7 +37,7 @@ export async function ownSetting({ annex, remote }: StoreContext, setting: strin
  */
 export async function requireOwnRepository({ annex, remote }: StoreContext): Promise<void> {
   const { commonDir } = annex.git
-  if (await mayRunCommandsOf(commonDir)) return
+  if (await isOwn(annex.git)) return
   throw new AnnexfsError(
     'FORBIDDEN',
     `${remote.name}: ${commonDir} belongs to another user, so no program that its configuration names is run; mount it as that user`,

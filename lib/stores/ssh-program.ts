@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
+import { isOwn } from '../annex/command.js'
 import { AnnexfsError } from '../errors.js'
 import type { StoreContext } from './context.js'
 import { destination, type SshAddress } from './ssh-address.js'
@@ -68,8 +68,8 @@ export interface Settings {
 export async function trustedSettings({ annex, remote, log }: StoreContext): Promise<Settings> {
   const config = await annex.git.config()
   const below = remote.configured ? config.under('remote', remote.name) : new Map<string, string>()
-  const { gitDir, commonDir } = annex.git
-  const trusted = await isOurs([gitDir, commonDir, join(commonDir, 'config')])
+  const { gitDir } = annex.git
+  const trusted = await isOwn(annex.git)
   const trustedOnly = (setting: string, value: string | undefined): string => {
     if (value === undefined || value === '' || trusted) return value ?? ''
     log.warn('a setting of a repository of another user is not used', { setting, repository: gitDir })
@@ -104,14 +104,6 @@ export async function sshSettings(context: StoreContext): Promise<SshSettings> {
     annexShell,
     transport: splitWords(own('annex-rsync-transport')),
   }
-}
-
-/** True when all of `paths` belong to us (through sudo, to who called it), as git asks for before it obeys them. */
-async function isOurs(paths: readonly string[]): Promise<boolean> {
-  const own = process.getuid?.()
-  const caller = own === 0 ? Number(process.env['SUDO_UID'] ?? Number.NaN) : Number.NaN
-  const owners = await Promise.all(paths.map(async (path) => (await stat(path)).uid))
-  return owners.every((owner) => owner === own || owner === caller)
 }
 
 function variantOf(named: string, program: string): SshSettings['variant'] {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { isOwn } from '../annex/command.js'
 import { userHeaders } from '../annex/user-headers.js'
 import { Exports } from '../annex/exports.js'
 import { remoteCredentials } from '../annex/credentials.js'
@@ -179,8 +180,21 @@ export class Stores {
     return this.#network
   }
 
+  /** A repository of another user opens no way to private addresses. */
+  async #trusted(settings: NetworkSettings): Promise<NetworkSettings> {
+    const { git } = this.#annex
+    if (settings.allow.length === 0 || (await isOwn(git))) return settings
+    this.#options.log.warn(
+      'annex.security.allowed-ip-addresses is not obeyed: the repository belongs to another user',
+      {
+        repository: git.gitDir,
+      },
+    )
+    return { ...settings, allow: [] }
+  }
+
   async #makeNetwork(config: GitConfig, previous: Promise<Network> | undefined): Promise<Network> {
-    const settings = networkSettings(config)
+    const settings = await this.#trusted(networkSettings(config))
     const id = JSON.stringify([...Object.entries(settings), [...settings.schemes]])
     const before = await previous?.catch(() => undefined)
     if (before?.id === id) return before

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { chmod, chown, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { mayRunCommandsOf, runConfigured } from '../../lib/annex/command.js'
+import { isOwn, runConfigured } from '../../lib/annex/command.js'
 import { bandwidthOf, limitsOf } from '../../lib/annex/limits.js'
 import { headerLines, networkSettings } from '../../lib/annex/network.js'
 import { listRemotes, type RunCommand } from '../../lib/annex/remotes.js'
@@ -103,7 +103,8 @@ test('the network settings of the git configuration', () => {
 test('the command for headers is run; its headers go instead of the others, and none when it fails', async (t) => {
   const folder = await temporaryFolder(t)
   const settings = networkSettings(configOf({ 'annex.http-headers': 'X-A: 1' }))
-  const git = { gitDir: folder }
+  await writeFile(join(folder, 'config'), '')
+  const git = { gitDir: folder, commonDir: folder }
   assert.deepEqual(await userHeaders(settings, git, silentLog), [['X-A', '1']])
   const command = (headersCommand: string): Promise<readonly (readonly [string, string])[]> =>
     userHeaders({ ...settings, headersCommand }, git, silentLog)
@@ -118,8 +119,17 @@ test('the command for headers is run; its headers go instead of the others, and 
 
 test('commands of the configuration: bounded, and never shown', async (t) => {
   const folder = await temporaryFolder(t)
-  assert.equal(await mayRunCommandsOf(folder), true)
-  assert.equal(await mayRunCommandsOf(join(folder, 'nothing')), false)
+  await writeFile(join(folder, 'config'), '')
+  const git = { gitDir: folder, commonDir: folder }
+  assert.equal(await isOwn(git), true)
+  assert.equal(await isOwn({ ...git, gitDir: join(folder, 'nothing') }), false)
+  if (process.getuid?.() === 0) {
+    // A work tree of our own may be linked to somebody else's repository, whose configuration counts.
+    const common = await temporaryFolder(t)
+    await writeFile(join(common, 'config'), '')
+    await chown(common, 12_345, 12_345)
+    assert.equal(await isOwn({ ...git, commonDir: common }), false)
+  }
   assert.deepEqual(await runConfigured('x', 'pwd; exit 3', folder), { output: `${folder}\n`, code: 3 })
   await assert.rejects(runConfigured('x.y', 'kill -9 $$; echo canary', folder), (error: Error) => {
     assert.match(error.message, /the command of x\.y was killed/)
