@@ -26,7 +26,7 @@ export function httpDate(time: Milliseconds): string {
  */
 export function etagOf(content: Content, contentId: string): string {
   const tag = `"${createHash('sha256').update(contentId).digest('base64url').slice(0, 32)}"`
-  const fixed = content.kind !== 'key' || isStable(content.key) || contentId.includes(' etag:"')
+  const fixed = content.kind !== 'key' || isStable(content.key) || contentId.startsWith(`${content.id} etag:"`)
   return fixed ? tag : `W/${tag}`
 }
 
