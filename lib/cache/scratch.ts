@@ -79,10 +79,17 @@ export class Scratch {
    */
   async take(bytes: Bytes): Promise<ScratchFile | undefined> {
     const folder = await this.folder()
-    const file = new ScratchFile(join(folder, `${this.#serial++}`), (more) => this.#reserve(more), this.#room)
+    const path = join(folder, `${this.#serial++}`)
+    const file = new ScratchFile(
+      path,
+      Math.min(STEP, this.most / STEPS_AT_LEAST),
+      (more) => this.#reserve(more),
+      this.#room,
+    )
     this.#files.add(file)
     file.gone = () => this.#files.delete(file)
-    if (await file.hold(bytes)) return file
+    // File systems give whole blocks.
+    if (await file.hold(Math.ceil(bytes / BLOCK) * BLOCK)) return file
     await file.remove()
     return undefined
   }
@@ -142,6 +149,9 @@ const AGAIN_AFTER: Milliseconds = 300
 const YOUNG: Milliseconds = 60_000
 /** Reserved ahead for files whose size is not known. */
 const STEP: Bytes = 16 * 1_048_576
+/** But not more of a small bound than a part of this many. */
+const STEPS_AT_LEAST = 32
+const BLOCK: Bytes = 4096
 
 /** A file that a transfer writes to. */
 export class ScratchFile {
@@ -150,6 +160,7 @@ export class ScratchFile {
   giveUp: (() => Promise<void>) | undefined
   /** Told once when the file is removed. */
   gone: () => void = () => undefined
+  readonly #step: Bytes
   readonly #reserve: (bytes: Bytes) => Promise<boolean>
   readonly #room: Room
   /** All that was reserved for it… */
@@ -158,8 +169,10 @@ export class ScratchFile {
   #onDisk: Bytes = 0
   #removed = false
 
-  constructor(path: string, reserve: (bytes: Bytes) => Promise<boolean>, room: Room) {
+  /** @param step reserved at once when it outgrows what was reserved. */
+  constructor(path: string, step: Bytes, reserve: (bytes: Bytes) => Promise<boolean>, room: Room) {
     this.path = path
+    this.#step = Math.ceil(step)
     this.#reserve = reserve
     this.#room = room
   }
@@ -168,7 +181,7 @@ export class ScratchFile {
   async hold(bytes: Bytes): Promise<boolean> {
     if (this.#removed) return false
     if (bytes <= this.#reserved) return true
-    const more = this.#reserved === 0 ? bytes : Math.max(bytes - this.#reserved, STEP)
+    const more = this.#reserved === 0 ? bytes : Math.max(bytes - this.#reserved, this.#step)
     if (await this.#took(more)) return true
     return more > bytes - this.#reserved && this.#took(bytes - this.#reserved)
   }
@@ -188,6 +201,13 @@ export class ScratchFile {
     this.#room.written(onDisk - this.#onDisk)
     this.#onDisk = onDisk
     return fits
+  }
+
+  /** It grows no more: gives back what was reserved for that. */
+  complete(): void {
+    if (this.#removed) return
+    this.#room.unused(this.#reserved - this.#onDisk)
+    this.#reserved = this.#onDisk
   }
 
   /** Removes the file, if it was made, and gives its room back. */

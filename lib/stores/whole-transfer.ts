@@ -379,6 +379,7 @@ export class WholeTransfer {
     if (!(await file.hold(size)) || !(await file.grown(blocks * 512))) {
       throw new AnnexfsError('UNAVAILABLE', `${what} only comes whole, and the cache has no room for its ${size} bytes`)
     }
+    file.complete()
     // All of it is here before any byte is given: then its hash is looked at first, where it has one.
     if (!this.#options.checked && !this.#options.store.ordered) await checkFile(object, file.path, size, what, signal)
     this.#size = size
