@@ -30,6 +30,13 @@ async function refused(promise: Promise<unknown>, code: ErrorCode, said: RegExp)
   })
 }
 
+/** As webtorrent reads metainfo: by a package of its own, which has no types. */
+async function parseTorrent(bytes: Buffer): Promise<{ infoHash: string; files: readonly unknown[] }> {
+  const name: string = 'parse-torrent'
+  const { default: parse } = (await import(name)) as { default: (bytes: Buffer) => ReturnType<typeof parseTorrent> }
+  return parse(bytes)
+}
+
 /** A folder with names that sort differently by bytes, by words and by folders. */
 async function sampleFolder(folder: string): Promise<string> {
   const root = join(folder, 'Sämple folder')
@@ -48,29 +55,35 @@ async function sampleFolder(folder: string): Promise<string> {
   return root
 }
 
-test('infohash and pieces are those that mktorrent, transmission and libtorrent make of the same', LIMIT, async (t) => {
-  const folder = await temporaryFolder(t)
-  const root = await sampleFolder(folder)
-  const cases = [
-    { path: root, power: 15, options: {}, args: [] },
-    { path: root, power: 16, options: { private: true, source: 'SRC' }, args: ['-p', '-s', 'SRC'] },
-    { path: join(root, 'z'), power: 15, options: {}, args: [] },
-    { path: join(root, 'z'), power: 18, options: { name: 'other' }, args: ['-n', 'other'] },
-  ]
-  for (const [index, { path, power, options, args }] of cases.entries()) {
-    const theirs = join(folder, `${index}.torrent`)
-    await run('mktorrent', ['-l', String(power), ...args, '-o', theirs, path])
-    const ours = await make(path, { ...options, pieceLength: 2 ** power })
-    const shown = await run('transmission-show', [theirs])
-    assert.match(shown.stdout, new RegExp(`Hash(?: v1)?: ${ours.infohash}`), `case ${index}`)
-    await writeFile(join(folder, 'ours.torrent'), ours.raw)
-    const again = await run('transmission-show', [join(folder, 'ours.torrent')])
-    assert.match(again.stdout, new RegExp(`Hash(?: v1)?: ${ours.infohash}`))
-    const python = 'import libtorrent as l,sys; i=l.torrent_info(sys.argv[1]); print(i.info_hash(), i.num_files())'
-    const libtorrent = await run('/usr/bin/python3', ['-c', python, join(folder, 'ours.torrent')])
-    assert.equal(libtorrent.stdout, `${ours.infohash} ${ours.files.length}\n`)
-  }
-})
+test(
+  'infohash and pieces are those that mktorrent, transmission, libtorrent and webtorrent make of the same',
+  LIMIT,
+  async (t) => {
+    const folder = await temporaryFolder(t)
+    const root = await sampleFolder(folder)
+    const cases = [
+      { path: root, power: 15, options: {}, args: [] },
+      { path: root, power: 16, options: { private: true, source: 'SRC' }, args: ['-p', '-s', 'SRC'] },
+      { path: join(root, 'z'), power: 15, options: {}, args: [] },
+      { path: join(root, 'z'), power: 18, options: { name: 'other' }, args: ['-n', 'other'] },
+    ]
+    for (const [index, { path, power, options, args }] of cases.entries()) {
+      const theirs = join(folder, `${index}.torrent`)
+      await run('mktorrent', ['-l', String(power), ...args, '-o', theirs, path])
+      const ours = await make(path, { ...options, pieceLength: 2 ** power })
+      const shown = await run('transmission-show', [theirs])
+      assert.match(shown.stdout, new RegExp(`Hash(?: v1)?: ${ours.infohash}`), `case ${index}`)
+      await writeFile(join(folder, 'ours.torrent'), ours.raw)
+      const again = await run('transmission-show', [join(folder, 'ours.torrent')])
+      assert.match(again.stdout, new RegExp(`Hash(?: v1)?: ${ours.infohash}`))
+      const python = 'import libtorrent as l,sys; i=l.torrent_info(sys.argv[1]); print(i.info_hash(), i.num_files())'
+      const libtorrent = await run('/usr/bin/python3', ['-c', python, join(folder, 'ours.torrent')])
+      assert.equal(libtorrent.stdout, `${ours.infohash} ${ours.files.length}\n`)
+      const webtorrent = await parseTorrent(ours.raw)
+      assert.deepEqual([webtorrent.infoHash, webtorrent.files.length], [ours.infohash, ours.files.length])
+    }
+  },
+)
 
 test('each piece has the hash of its bytes, whatever the files and the piece length', LIMIT, async (t) => {
   const folder = await temporaryFolder(t)
