@@ -160,6 +160,21 @@ test('the page shows what happens, and goes on showing it without being loaded a
   for (const request of requests) assert.ok(request.startsWith(url) || request.startsWith('data:'), request)
 })
 
+test('parts of one large read are shown as one wait', async (t) => {
+  const since = Date.now() - 570_000
+  const part = (path: string, start: number, age = 0): Snapshot['waiting'][number] => ({
+    path,
+    range: { start: start * MIB, end: (start + 1) * MIB },
+    since: since + age,
+    what: `piece ${start}: swarm is asked`,
+  })
+  const waiting = [part('/b', 1, 5_000), part('/a', 7), part('/b', 3, 5_000), part('/b', 2), part('/b', 9)]
+  const { page } = await look(t, setStation({ waiting }))
+  await shows(page, '3 MiB at 1 MiB, 3 reads', '1 MiB at 9 MiB')
+  assert.equal(await page.locator('#waiting > li').count(), 3)
+  assert.match(await page.locator('#waiting > li').nth(1).innerText(), /for 9 min[\s\S]*piece 2: swarm is asked/)
+})
+
 test('an empty mount says what can be done', async (t) => {
   const { page, trouble } = await look(t, setStation())
   await shows(page, 'Nothing is being read. Open a file in /mnt/archive', 'No source was asked for anything yet.')
@@ -340,13 +355,13 @@ test('maps are asked for only while they are seen and something changes', async 
   station.state = { ...station.state, files: names.map((name) => openFile(name)) }
   for (const { id } of station.state.files) station.maps.set(id, pieceMap(id, [['verified', 40, -1]]))
   const { page } = await look(t, station)
-  await has(page, '#files > li:first-child:has-text(\"40 pieces\")', 1)
+  await has(page, '#files > li:first-child:has-text("40 pieces")', 1)
   await page.waitForTimeout(600)
   const asked = new Set(station.asked.maps)
   assert.ok(asked.size < 20, `${asked.size} of 30 maps for one screen`)
   assert.equal(station.asked.maps.length, asked.size, 'each once: nothing has changed')
   await page.locator('#files > li').last().scrollIntoViewIfNeeded()
-  await has(page, '#files > li:last-child:has-text(\"40 pieces\")', 1)
+  await has(page, '#files > li:last-child:has-text("40 pieces")', 1)
 })
 
 test('a lost connection shows, with the age of what is seen, and heals by itself', async (t) => {
@@ -375,7 +390,7 @@ test('a station that does not answer, and a server that is full, are told apart 
   const station = busy()
   const { page } = await look(t, station)
   station.before = () => Promise.reject(new Error('the engine hangs'))
-  await shows(page, 'the engine hangs What you see is from')
+  await shows(page, 'the engine hangs. What you see is from')
   station.before = () => Promise.resolve()
   await page.locator('#connection').waitFor({ state: 'hidden' })
 

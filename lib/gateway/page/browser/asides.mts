@@ -69,27 +69,56 @@ function bar(id: string, parts: readonly number[], whole: number): void {
   })
 }
 
+/** Reads that follow each other in a file: the kernel asks for a large one in parts. */
+interface Wait {
+  readonly path: string
+  readonly start: number
+  end: number
+  reads: number
+  /** Of the one that waits longest. */
+  since: number
+  what: string
+}
+
+function together(waiting: readonly WaitingRead[]): Wait[] {
+  const waits: Wait[] = []
+  const ordered = [...waiting].sort((a, b) =>
+    a.path === b.path ? a.range.start - b.range.start : a.path < b.path ? -1 : 1,
+  )
+  for (const { path, range, since, what } of ordered) {
+    const last = waits.at(-1)
+    if (last === undefined || last.path !== path || range.start > last.end) {
+      waits.push({ path, start: range.start, end: range.end, reads: 1, since, what })
+      continue
+    }
+    last.end = Math.max(last.end, range.end)
+    last.reads++
+    if (since < last.since) Object.assign(last, { since, what })
+  }
+  return waits
+}
+
 /** What each waiting read waits for. */
 export function waitingSection(): (snapshot: Snapshot) => void {
-  const keyOf = ({ wait }: { wait: WaitingRead }): string =>
-    `${wait.path} ${wait.range.start} ${wait.range.end} ${wait.since}`
-  const render = list<{ wait: WaitingRead; now: number }>(byId('waiting'), keyOf, ({ wait }) => {
-    const time = element('span', { class: 'time' })
-    const what = element('p', {})
-    const range = `${size(wait.range.end - wait.range.start)} at ${size(wait.range.start)}`
-    const name = element('p', { class: 'name' }, element('bdi', {}, visible(wait.path)))
-    const node = element('li', {}, name, element('p', { class: 'meta' }, time, ` · ${range}`), what)
-    return {
-      node,
-      update({ wait: next, now }) {
-        say(time, duration(now - next.since))
-        say(what, visible(next.what))
-      },
-    }
-  })
+  const render = list<{ wait: Wait; now: number }>(
+    byId('waiting'),
+    ({ wait }) => `${wait.start} ${wait.path}`,
+    ({ wait }) => {
+      const meta = element('p', { class: 'meta' })
+      const what = element('p', {})
+      const name = element('p', { class: 'name' }, element('bdi', {}, visible(wait.path)))
+      return {
+        node: element('li', {}, name, meta, what),
+        update({ wait: { start, end, reads, since, what: next }, now }) {
+          const parts = reads > 1 ? `, ${count(reads, 'read')}` : ''
+          say(meta, `for ${duration(now - since)} · ${size(end - start)} at ${size(start)}${parts}`)
+          say(what, visible(next))
+        },
+      }
+    },
+  )
   return ({ waiting, now }) => {
-    const unique = new Map(waiting.map((wait) => [keyOf({ wait }), { wait, now }]))
-    render([...unique.values()])
+    render(together(waiting).map((wait) => ({ wait, now })))
     byId('waiting-empty').hidden = waiting.length > 0
   }
 }
@@ -145,14 +174,11 @@ export function sourcesSection(): (snapshot: Snapshot) => void {
     ({ name, source }) => `${name}\0${source}`,
     (item) => {
       const meta = element('p', { class: 'meta' }, visible(item.kind))
-      const name = element(
-        'p',
-        { class: 'name' },
-        element('bdi', {}, visible(item.name === '' ? item.source : item.name)),
-      )
+      // A lone SOURCE is the top of the mount, and has no name of its own.
+      const named = item.name !== '' && item.name !== '/'
+      const name = element('p', { class: 'name' }, element('bdi', {}, visible(named ? item.name : item.source)))
       const node = element('li', {}, name, meta)
-      if (item.name !== '' && item.source !== item.name)
-        node.append(element('p', {}, element('bdi', {}, visible(item.source))))
+      if (named && item.source !== item.name) node.append(element('p', {}, element('bdi', {}, visible(item.source))))
       return { node, update: ({ kind }) => say(meta, visible(kind)) }
     },
   )

@@ -71,6 +71,21 @@ export function piecesIn(map: PieceMap, state: PieceState): number {
   return Math.min(map.count, cells * map.cell)
 }
 
+/**
+ * How much of a file is here from whom: origins by name with their share of all pieces. The empty name stands
+ * for what was here before anybody looked.
+ */
+export function sharesOf(map: PieceMap): ReadonlyMap<string, number> {
+  const shares = new Map<string, number>()
+  const total = map.runs.reduce((sum, [, cells]) => sum + cells, 0)
+  for (const [state, cells, origin] of map.runs) {
+    if (state !== 'have' && state !== 'verified') continue
+    const name = map.origins[origin] ?? ''
+    shares.set(name, (shares.get(name) ?? 0) + cells / total)
+  }
+  return shares
+}
+
 /** The map in a sentence, for all: who cannot see it hears this instead. */
 export function sentence(file: FileStatus, map: PieceMap | undefined): string {
   const parts = [`${percent(file.cached, file.size)} cached`]

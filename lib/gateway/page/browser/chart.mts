@@ -6,8 +6,8 @@ import { duration, rate } from './words.mjs'
 /** In CSS pixels: the height of the chart, and of the line of words under it. */
 const HEIGHT = 132
 const FOOT = 18
-/** At least this many seconds wide, so that it fills from the right at the start. */
-const SHORTEST = 120
+/** In seconds. Young mounts have a short past, which would be lost in a wide chart. */
+const SHORTEST = 60
 const LONGEST = 600
 
 /** The next value of 1, 2, 3, 5, 10, 15 … KiB/s, MiB/s … : a scale that seldom moves. */
@@ -19,28 +19,34 @@ export function scaleFor(most: number): number {
   return 1024 * unit
 }
 
-/** What came from whom over the last minutes, stacked; the table under it has the same in figures. */
-export function throughputChart(): (origins: readonly OriginStatus[]) => void {
+/**
+ * What came from whom over the last minutes, stacked; the table under it has the same in figures. `age` is for how many
+ * milliseconds there has been anything to tell.
+ */
+export function throughputChart(): (origins: readonly OriginStatus[], age: number) => void {
   const canvas = byId('chart') as HTMLCanvasElement
   const frame = canvas.parentElement ?? canvas
   let origins: readonly OriginStatus[] = []
+  let past = 0
   const paint = (): void => {
     const width = frame.clientWidth
     const context = width > 0 ? sized(canvas, width, HEIGHT + FOOT) : undefined
-    if (context !== undefined) draw(context, origins, width)
+    if (context !== undefined) draw(context, origins, width, past)
   }
   onTheme(canvas, paint)
   new ResizeObserver(paint).observe(frame)
-  return (next) => {
+  return (next, age) => {
     origins = next
+    past = age / 1000
     paint()
     const total = next.reduce((sum, origin) => sum + origin.rate, 0)
     attribute(canvas, 'aria-label', `Throughput, now ${rate(total)} in all. The table after it has the figures.`)
   }
 }
 
-function draw(context: CanvasRenderingContext2D, origins: readonly OriginStatus[], width: number): void {
-  const seconds = Math.min(LONGEST, Math.max(SHORTEST, ...origins.map((origin) => origin.history.length)))
+function draw(context: CanvasRenderingContext2D, origins: readonly OriginStatus[], width: number, past: number): void {
+  const told = Math.max(0, ...origins.map((origin) => origin.history.length))
+  const seconds = Math.min(LONGEST, Math.max(SHORTEST, Math.min(told, Math.ceil(past))))
   const sums = Array.from({ length: seconds }, () => 0)
   const values = origins.map(({ history }) => sums.map((_, index) => history[history.length - seconds + index] ?? 0))
   for (const one of values) one.forEach((value, index) => (sums[index] = (sums[index] ?? 0) + value))

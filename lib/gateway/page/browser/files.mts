@@ -1,9 +1,9 @@
 import type { FileStatus, PieceMap, PieceState, Snapshot, WaitingRead } from '../../../status/snapshot.js'
-import { CERTAINTY, STATES, cellWords, sentence, type Cell } from './cells.mjs'
+import { CERTAINTY, STATES, cellWords, sentence, sharesOf, type Cell } from './cells.mjs'
 import { attribute, byId, byName, element, list, say, type View } from './dom.mjs'
 import { drawMap, drawSample, type MapView } from './map.mjs'
 import { forgetPainter, onTheme, swatch } from './texture.mjs'
-import { ago, count, duration, size, visible } from './words.mjs'
+import { ago, count, duration, percent, size, visible } from './words.mjs'
 
 /** A closed file stays for this many milliseconds: what flickers cannot be read, and pushes the others about. */
 const LINGER = 10_000
@@ -80,11 +80,27 @@ function makeCard({ file }: Shown): View<Shown> {
     (line) => line,
     (line) => ({ node: element('li', {}, line), update: () => undefined }),
   )
-  const renderOrigins = list<string>(
+  const renderOrigins = list<{ name: string; share: number | undefined }>(
     origins,
-    (one) => one,
-    (one) => ({ node: element('li', {}, swatch(one), element('bdi', {}, visible(one))), update: () => undefined }),
+    ({ name }) => name,
+    ({ name }) => {
+      const part = element('span', { class: 'kind' })
+      const words = name === '' ? 'not known any more' : visible(name)
+      const node = element('li', {}, swatch(name === '' ? undefined : name), element('bdi', {}, words), part)
+      return { node, update: ({ share }) => say(part, share === undefined ? '' : percent(share, 1)) }
+    },
   )
+  /** Who can give the file, and who gave what is here. */
+  const showOrigins = (): void => {
+    const shares: ReadonlyMap<string, number> = map === undefined ? new Map() : sharesOf(map)
+    const names = [...new Set([...current.origins, ...shares.keys()])]
+    renderOrigins(
+      byName(
+        names.map((name) => ({ name, share: shares.get(name) })),
+        ({ name }) => name,
+      ),
+    )
+  }
 
   const paint = (): void => {
     say(summary, pointed ?? sentence(current, map))
@@ -93,6 +109,7 @@ function makeCard({ file }: Shown): View<Shown> {
     const places = current.positions.map((offset) => Math.floor(offset / pieceLength))
     view = drawMap(canvas, map, frame.clientWidth, places)
     attribute(canvas, 'aria-label', `Piece map: ${sentence(current, map)}`)
+    showOrigins()
     if (details.open) renderLines(lines(map))
   }
   /** Asks for the map when what it shows may have changed, and only while it can be seen. */
@@ -144,7 +161,7 @@ function makeCard({ file }: Shown): View<Shown> {
       say(facts, `${size(next.size)} · ${state} · ${CERTAINTY[next.verified]}`)
       node.classList.toggle('closed', closed !== undefined)
       say(summary, pointed ?? sentence(next, map))
-      renderOrigins(byName(next.origins, (one) => one))
+      showOrigins()
       say(waiting, wait === undefined ? '' : `Waiting for ${duration(now - wait.since)}: ${visible(wait.what)}`)
       void refresh()
     },

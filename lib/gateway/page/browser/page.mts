@@ -18,14 +18,18 @@ const speak = announcer()
 
 const banner = byId('connection')
 let lost = false
+let version: string | undefined
 
 follow({
   news(snapshot) {
+    // Another annexfs answers here now: its own page fits it better.
+    if (version !== undefined && version !== snapshot.version) location.reload()
+    version = snapshot.version
     const sorted = byName(snapshot.origins, (origin) => origin.name)
     for (const origin of sorted) slotOf(origin.name)
     figures(snapshot)
     files(snapshot)
-    chart(sorted)
+    chart(sorted, snapshot.now - snapshot.started)
     origins(sorted)
     peers(snapshot.peers)
     waiting(snapshot)
@@ -40,9 +44,14 @@ follow({
     banner.hidden = reason === undefined
     if (reason !== undefined) {
       const age = since === undefined ? '' : ` What you see is from ${duration(performance.now() - since)} ago.`
-      say(banner, `${visible(reason)}${age}`)
+      say(banner, `${sentenceOf(reason)}${age}`)
     }
     if (lost !== (reason !== undefined)) announce(reason === undefined ? 'Connected again' : visible(reason))
     lost = reason !== undefined
   },
 })
+
+function sentenceOf(reason: string): string {
+  const text = visible(reason)
+  return /[.!?…]$/.test(text) ? text : `${text}.`
+}
