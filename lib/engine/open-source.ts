@@ -74,18 +74,21 @@ async function named<T>(path: string, open: () => Promise<T>): Promise<T> {
 
 async function openRepository(path: string, { deps, ref, recursive }: SourceOptions): Promise<Tree<Content>> {
   const git = await GitRepository.open(path, deps.log)
+  let annex: AnnexRepository | undefined
   try {
-    const annex = await AnnexRepository.open(git, deps.log)
+    annex = await AnnexRepository.open(git, deps.log)
     // The user's git configuration says, too, which addresses may be reached.
     const clones = recursive && { recursive: { ...recursive, ...(await deps.stores.of(annex).reach()) } }
     const tree = await GitTree.open({ git, annex, ref, log: deps.log, ...clones })
     const prepared = deps.manifests.prepare(git)
+    const opened = annex
     return closing(tree, async () => {
       await prepared
-      await annex.close()
+      await opened.close()
       await git.close()
     })
   } catch (error) {
+    await annex?.close()
     await git.close()
     throw error
   }

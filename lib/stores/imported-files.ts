@@ -24,16 +24,25 @@ export function importedFiles(store: ObjectStore, remote: AnnexRemote, annex: An
     open: async (name, signal) => {
       const { path, content } = name
       const recorded = path === undefined ? [] : await contentIdentifiers(annex, content, remote)
-      if (path !== undefined && directory !== undefined && recorded.length > 0) {
-        const place = treePath(directory, path)
+      if (path === undefined || directory === undefined || recorded.length === 0) return store.open(name, signal)
+      const place = treePath(directory, path)
+      const isThere = async (): Promise<boolean> => {
         const stamp = await patiently(directory, signal, () => stampOf(place))
-        if (stamp === undefined) return undefined
-        if (!recorded.includes(stamp)) {
-          const where = printable(place.toString())
-          throw new AnnexfsError('CORRUPT', `${where} of remote ${remote.name} has changed since it was imported`)
-        }
+        if (stamp === undefined || recorded.includes(stamp)) return stamp !== undefined
+        const where = printable(place.toString())
+        throw new AnnexfsError('CORRUPT', `${where} of remote ${remote.name} has changed since it was imported`)
       }
-      return store.open(name, signal)
+      if (!(await isThere())) return undefined
+      const object = await store.open(name, signal)
+      try {
+        // What was opened may have been put there just before.
+        if (await isThere()) return object
+      } catch (error) {
+        object?.close?.()
+        throw error
+      }
+      object?.close?.()
+      return undefined
     },
     close: async () => store.close?.(),
   }
