@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { configured, type ConfiguredGiven, type Places } from '../../cmd/config-layers.js'
@@ -314,6 +314,24 @@ test(
     assert.match(wrong.stderr, new RegExp(`${file}:2: max-connections wants a whole number`))
   },
 )
+
+test('the examples of the documentation are taken as they are', LIMIT, async (t) => {
+  const folder = await temporaryFolder(t)
+  const text = await readFile(new URL('../../../doc/CONFIGURATION.md', import.meta.url), 'utf8')
+  const examples = Array.from(text.matchAll(/^```toml\n([^]*?)^```$/gm))
+  assert.ok(examples.length > 0)
+  const file = join(folder, 'example.toml')
+  for (const [, example = ''] of examples) {
+    await writeFile(file, example)
+    const about = { sources: ['/srv/repositories/films'], mountpoint: '/mnt/films' }
+    const settings = await readConfigFile(file, SCHEMA, about, 'any')
+    const values = new Map(settings.map(({ name, value }) => [name, value]))
+    assert.deepEqual(values.get('cache-size'), ['200GiB'])
+    assert.equal(values.get('recursive'), true)
+    assert.equal(values.get('no-dht'), true)
+    assert.equal(values.has('ref'), false)
+  }
+})
 
 test('a mount takes its settings from files, and logs JSON without secrets when they say so', LIMIT, async (t) => {
   const annex = await annexWorld(t)
