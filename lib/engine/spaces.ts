@@ -155,7 +155,6 @@ export class Spaces {
       },
       onBytes: (source, bytes, from, place) => {
         this.#count(source, bytes)
-        this.quota?.spend(bytes)
         activity.origins.arrived(from, place, bytes)
       },
       onPiece: (index, source) => pieces.set(index, activity.origins.of(source).name),

@@ -9,6 +9,7 @@ import type { Supplier } from './candidates.js'
 import { Carrier } from './carrier.js'
 import type { Flight } from './flight.js'
 import { NO_FAILURES } from './health.js'
+import type { Quota } from './quota.js'
 import type { Place } from './places.js'
 import type { WasteBudget } from './waste.js'
 import type { Part } from './split.js'
@@ -16,12 +17,16 @@ import { transfer } from './transfer.js'
 
 /** Pieces of one transfer being written to the cache at once. */
 const PUTS_AT_ONCE = 4
+/** What a server may have sent on a connection when we hang up: what the buffers on the way hold. */
+const SENT_IN_VAIN: Bytes = 256 * 1024
 
 export interface CarriersOptions {
   readonly space: PieceSpace
   readonly cache: CachedSpace
   readonly budget: FetchBudget
   readonly waste: WasteBudget
+  /** Is told of all that arrives, or has been sent to us in vain. */
+  readonly quota?: Quota | undefined
   /** Of all pieces that are wanted; theirs to note who carries what, the fetcher's to add and remove. */
   readonly flights: ReadonlyMap<number, Flight>
   /** A piece has come, checked. */
@@ -46,6 +51,8 @@ export interface SupplierPart extends Part<{
 export class Carriers {
   readonly #options: CarriersOptions
   readonly #all = new Set<Carrier>()
+  /** Those that transfer the whole content before they give any of it, and were asked. */
+  readonly #wholes = new WeakSet<Supplier>()
   readonly #running = new Set<Promise<void>>()
 
   constructor(options: CarriersOptions) {
@@ -109,6 +116,7 @@ export class Carriers {
     const { budget, flights } = this.#options
     const { place } = carrier.supplier
     this.#all.add(carrier)
+    this.#chargeWhole(carrier.supplier)
     place.begin(carrier.expected)
     budget.take(carrier.reserved)
     for (const index of carrier.run) flights.get(index)?.carriers.add(carrier)
@@ -129,12 +137,21 @@ export class Carriers {
     const { place } = carrier.supplier
     const now = performance.now()
     this.#all.delete(carrier)
+    if (carrier.abort.signal.aborted && carrier.supplier.holding.whole !== true) {
+      this.#options.quota?.spend(Math.min(SENT_IN_VAIN, carrier.expected))
+    }
     if (carrier.answered === undefined && carrier.abort.signal.aborted) place.silent(now - carrier.started)
     if (carrier.answered !== undefined && carrier.supplier.holding.piece === undefined) place.stopStream(now)
     for (const index of carrier.run) flights.get(index)?.carriers.delete(carrier)
     budget.give(carrier.reserved)
     onEnd()
     place.end(carrier.expected)
+  }
+
+  #chargeWhole(supplier: Supplier): void {
+    if (supplier.holding.whole !== true || this.#wholes.has(supplier)) return
+    this.#wholes.add(supplier)
+    this.#options.quota?.spend(this.#options.space.length)
   }
 
   #progress(carrier: Carrier, bytes: Bytes): void {
@@ -154,6 +171,7 @@ export class Carriers {
     if (carrier.supplier.holding.piece === undefined) place.arrived(bytes, counted, now)
     else place.pieceArrived(bytes, counted, now)
     this.#options.waste.fetched(bytes)
+    if (carrier.supplier.holding.whole !== true) this.#options.quota?.spend(bytes)
     this.#options.onBytes?.(carrier.supplier.source.name, bytes, carrier.supplier.source, place)
   }
 

@@ -97,13 +97,14 @@ export class Fetcher {
     this.#trust = options.trust ?? new Trust()
     this.#places = options.places ?? new Places()
     this.#slowLog = rateLimited(options.log, SLOW_LOGGED_EVERY)
-    const { space, cache, budget, onFetched, onBytes } = options
+    const { space, cache, budget, quota, onFetched, onBytes } = options
     const flights = this.#flights
     const { waste } = this.#places
     this.#carriers = new Carriers({
       space,
       cache,
       budget,
+      quota,
       waste,
       flights,
       onPiece: (piece, carrier) => this.#arrived(piece, carrier),

@@ -56,7 +56,6 @@ test('a fetcher never fetches more than the budget, and pieces that are on their
     cache: memoryCache(space),
     budget: fetchBudget(1e9),
     quota,
-    onBytes: (_, count) => quota.spend(count),
     log: silentLog,
   })
   const results = await Promise.allSettled(
@@ -70,5 +69,63 @@ test('a fetcher never fetches more than the budget, and pieces that are on their
   const left = quota.left
   await assert.rejects(fetcher.fetch(99, { urgency: 'read', signal: never }), isOver)
   assert.equal(left, 500)
+  fetcher.close()
+})
+
+test('what was on its way when nobody wanted it any more is charged, by what lines hold', async () => {
+  const bytes = bytesOf(4_000_000, 2)
+  const space = spaceOf(bytes, 1_000_000)
+  const source = memorySource(bytes, { before: () => new Promise((done) => setTimeout(done, 5)) })
+  const quota = new Quota({ bytes: 3_000_000 })
+  const sources = async (): Promise<{ sources: (typeof source)[]; unusable: [] }> => ({
+    sources: [source],
+    unusable: [],
+  })
+  const fetcher = new Fetcher({
+    space,
+    sources,
+    cache: memoryCache(space),
+    budget: fetchBudget(1e9),
+    quota,
+    log: silentLog,
+  })
+  const leaves = new AbortController()
+  const waiting = fetcher.fetch(0, { urgency: 'read', signal: leaves.signal })
+  assert.equal(quota.left, 2_000_000)
+  setTimeout(() => leaves.abort(), 30)
+  await assert.rejects(waiting)
+  await fetcher.idle()
+  const spent = 3_000_000 - quota.left
+  assert.ok(spent > 256 * 1024 && spent < 700_000, `${spent}`)
+  fetcher.close()
+})
+
+test('a source that gives whole content only is charged for all of it, once', async () => {
+  const bytes = bytesOf(100_000, 3)
+  const space = spaceOf(bytes, 10_000)
+  const inner = memorySource(bytes)
+  const source = {
+    ...inner,
+    find: async () => {
+      const holding = await inner.find(space, never)
+      return holding === undefined ? undefined : { ...holding, whole: true }
+    },
+  }
+  const quota = new Quota({ bytes: 150_000 })
+  const sources = async (): Promise<{ sources: (typeof source)[]; unusable: [] }> => ({
+    sources: [source],
+    unusable: [],
+  })
+  const fetcher = new Fetcher({
+    space,
+    sources,
+    cache: memoryCache(space),
+    budget: fetchBudget(1e9),
+    quota,
+    log: silentLog,
+  })
+  await fetcher.fetch(0, { urgency: 'read', signal: never })
+  await fetcher.fetch(5, { urgency: 'read', signal: never })
+  assert.equal(quota.left, 50_000)
   fetcher.close()
 })
