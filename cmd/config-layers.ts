@@ -13,7 +13,6 @@ export interface Configured {
 }
 
 export interface ConfiguredGiven extends Given {
-  /** Where the value of an option comes from: `command line`, `default`, a file with its line… */
   origin(name: string): string
 }
 

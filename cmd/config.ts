@@ -1,7 +1,6 @@
 import { stringify } from 'smol-toml'
 import { printable, printableJson } from '../lib/log/log.js'
 import { withoutSecrets } from '../lib/log/secrets.js'
-import type { ConfiguredGiven } from './config-layers.js'
 import { settingsSchema } from './config-schema.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
@@ -59,7 +58,7 @@ interface Row {
 function rowOf(spec: OptionSpec, given: Given): Row {
   const value = spec.value === undefined ? given.has(spec.name) : valueOf(spec, given)
   const hidden = SECRET.test(spec.name) && typeof value === 'string' ? '(set)' : value
-  return { name: spec.name, value: hidden, origin: isConfigured(given) ? given.origin(spec.name) : 'default' }
+  return { name: spec.name, value: hidden, origin: given.origin?.(spec.name) ?? 'default' }
 }
 
 function valueOf(spec: OptionSpec, given: Given): Row['value'] {
@@ -72,8 +71,4 @@ function line({ name, value, origin }: Row): string {
   const from = printable(origin)
   if (value === null) return `# ${name} is not set`
   return `${printable(stringify({ [name]: value }).trimEnd()).padEnd(40)} # ${from}`
-}
-
-function isConfigured(given: Given): given is ConfiguredGiven {
-  return 'origin' in given
 }

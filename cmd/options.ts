@@ -109,6 +109,8 @@ export interface Given {
   get(name: string): string | undefined
   all(name: string): readonly string[]
   has(name: string): boolean
+  /** Where the value of an option comes from: `command line`, `default`, a file with its line… */
+  origin?(name: string): string
 }
 
 /** What the command line itself says. */

@@ -61,7 +61,7 @@ export const torrentDownloadCommand: Command = {
     if (source === undefined || rest.length > 0) {
       throw new AnnexfsError('USAGE', 'torrent download wants one FILE, URL or MAGNET')
     }
-    if (given.has('seed') && given.has('no-seed')) {
+    if (given.has('seed') && given.has('no-seed') && given.origin?.('no-seed') === 'command line') {
       throw new AnnexfsError('USAGE', '--seed and --no-seed say the opposite of each other; give one')
     }
     const { kind } = await sourceKind(source)
@@ -69,7 +69,7 @@ export const torrentDownloadCommand: Command = {
       throw new AnnexfsError('INVALID', `${source} is no torrent: give a .torrent file, its URL or a magnet link`)
     }
     const selects = selector(given.all('select'))
-    const settings = { ...engineSettings(withoutSelf(given)), verify: 'normal' as const }
+    const settings = { ...engineSettings(withDefaults(given)), verify: 'normal' as const }
     const patience = parseTime('--patience', given.get('patience') ?? '')
     const timeout = readTimeout(given)
     const log = commandLog(given)
@@ -78,7 +78,7 @@ export const torrentDownloadCommand: Command = {
     // Once: a second Ctrl-C ends the program as ever.
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, stop)
     const { signal } = controller
-    const swarm = { ...settings.swarm, ...(given.has('seed') && { idleTimeout: SEED_FOR }) }
+    const swarm = { ...settings.swarm, ...(given.has('seed') && { seed: true, idleTimeout: SEED_FOR }) }
     const engine = await openEngine([source], { ...settings, swarm, log, forbid: () => false })
     const progress = openProgress('fetching', (line) => log.info(line))
     let peers: NodeJS.Timeout | undefined
@@ -116,8 +116,8 @@ export const torrentDownloadCommand: Command = {
   },
 }
 
-/** `--seed` here is about the time after; the swarm's own switch is `--no-seed`. */
-function withoutSelf(given: Given): Given {
+/** The options of git-annex repositories, which are not offered here, have their defaults. */
+function withDefaults(given: Given): Given {
   return { ...given, get: (name) => given.get(name) ?? DEFAULTS.get(name) }
 }
 
