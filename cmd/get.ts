@@ -138,7 +138,13 @@ async function get(one: Wanted, job: Job): Promise<string> {
     return await getOnce(one, job)
   } catch (error) {
     if (!isAnnexfsError(error, 'CORRUPT') || job.signal.aborted) throw error
-    return getOnce(one, job)
+    try {
+      return await getOnce(one, job)
+    } catch (second) {
+      // That nobody else has it is less to the point than that who has it gave something wrong.
+      if (job.signal.aborted) throw second
+      throw error
+    }
   }
 }
 

@@ -75,7 +75,7 @@ const FILE: readonly Column<FileStatus>[] = [
 
 const PEER: readonly Column<PeerStatus>[] = [
   { title: '', value: (one) => one.address },
-  { title: 'client', width: 20, value: (one) => one.client },
+  { title: 'client', width: 14, value: (one) => one.client },
   { title: 'down', width: 11, right: true, value: (one) => (one.down === 0 ? '-' : `${showSize(one.down)}/s`) },
   { title: 'up', width: 11, right: true, value: (one) => (one.up === 0 ? '-' : `${showSize(one.up)}/s`) },
   { title: '', width: 8, right: true, value: (one) => (one.choked ? 'chokes' : '') },

@@ -1,12 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { WatchedFile } from '../engine/activity-file.js'
 import type { FileView } from '../engine/routed-file.js'
 import { isAnnexfsError, throwIfAborted } from '../errors.js'
-import type { ByteRange, Bytes } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import { pieceRange } from '../space/space.js'
 
 /** Pieces asked for at once: sources join neighbours and work side by side, readers still go first. */
 const MOST_PIECES = 256
 const MOST_BYTES: Bytes = 32 * 1024 * 1024
+/** Other readers may keep the transfers of the content going. */
+const LONGEST_STORING: Milliseconds = 1_000
 /** What is read in one go when the way to the content is to be changed. */
 const PROBE: Bytes = 1
 
@@ -61,6 +64,8 @@ async function fillView(view: FileView, range: ByteRange, signal: AbortSignal, p
       if (running.size >= most) await Promise.race(running)
     }
     await Promise.all(running)
+    // A piece is handed over before it is in the cache.
+    await Promise.race([fetcher.idle(), sleep(LONGEST_STORING, undefined, { ref: false })])
   } finally {
     failed.abort()
     await Promise.allSettled(running)

@@ -56,7 +56,7 @@ export async function saveFile(options: SaveOptions): Promise<Saved> {
       }
     }
   } catch (error) {
-    if (isAnnexfsError(error, 'CORRUPT')) await part.remove()
+    if (isAnnexfsError(error, 'CORRUPT') || (await part.handle.stat()).size === 0) await part.remove()
     throw error
   } finally {
     await part.close()

@@ -22,7 +22,7 @@ const NO_SIGNAL = new AbortController().signal
 interface Watched {
   readonly engine: Engine
   readonly station: Station
-  open(path: string): Promise<WatchedFile>
+  readonly open: (path: string) => Promise<WatchedFile>
 }
 
 async function watched(t: TestContext, repository: string, options: Partial<EngineOptions> = {}): Promise<Watched> {
