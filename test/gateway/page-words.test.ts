@@ -29,6 +29,7 @@ test('sizes, rates, shares and times are written as people read them', () => {
   assert.equal(percent(99_999, 100_000), '99 %', 'nearly all is not all')
   assert.equal(percent(0, 0), '100 %', 'of an empty file nothing is missing')
   assert.equal(duration(59_400), '59 s')
+  assert.equal(duration(0), '< 1 s')
   assert.equal(duration(3_600_000), '1 h')
   assert.equal(duration(9 * 86_400_000), '9 d')
   assert.equal(ago(200), 'just now')

@@ -162,7 +162,9 @@ function makeCard({ file }: Shown): View<Shown> {
       node.classList.toggle('closed', closed !== undefined)
       say(summary, pointed ?? sentence(next, map))
       showOrigins()
-      say(waiting, wait === undefined ? '' : `Waiting for ${duration(now - wait.since)}: ${visible(wait.what)}`)
+      // Every read waits for a moment: below a second that is no news.
+      const long = wait !== undefined && now - wait.since >= 1000
+      say(waiting, !long ? '' : `Waiting for ${duration(now - wait.since)}: ${visible(wait.what)}`)
       void refresh()
     },
     close() {

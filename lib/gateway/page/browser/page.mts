@@ -30,7 +30,7 @@ follow({
     figures(snapshot)
     files(snapshot)
     chart(sorted, snapshot.now - snapshot.started)
-    origins(sorted)
+    origins(sorted, snapshot.now - snapshot.started)
     peers(snapshot.peers)
     waiting(snapshot)
     cacheSection(snapshot)

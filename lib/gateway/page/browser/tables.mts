@@ -49,8 +49,10 @@ function torrentName(torrent: string): string {
   return /^[0-9a-f]{40}$/.test(torrent) ? `${torrent.slice(0, 10)}…` : visible(torrent)
 }
 
-export function originsTable(): (origins: readonly OriginStatus[]) => void {
+export function originsTable(): (origins: readonly OriginStatus[], age: number) => void {
   const columns = ['Origin', 'Now', 'Last minute', 'Peak', 'In all', 'Latency', 'Running', 'Failures']
+  // In seconds; less while there was no whole minute yet.
+  let minute = 60
   const render = list<OriginStatus>(
     byId('origins'),
     (origin) => origin.name,
@@ -66,7 +68,7 @@ export function originsTable(): (origins: readonly OriginStatus[]) => void {
       return {
         node,
         update(next) {
-          const { mean, peak } = figures(next.history, 60)
+          const { mean, peak } = figures(next.history, minute)
           fill(cells, [
             rate(next.rate),
             rate(mean),
@@ -82,7 +84,8 @@ export function originsTable(): (origins: readonly OriginStatus[]) => void {
       }
     },
   )
-  return (origins) => {
+  return (origins, age) => {
+    minute = Math.min(60, Math.max(1, Math.round(age / 1000)))
     render(byName(origins, (origin) => origin.name))
     show('origins', origins.length)
   }

@@ -23,9 +23,10 @@ export function percent(part: number, whole: number): string {
   return part <= 0 ? '0 %' : `${Math.min(99, Math.max(1, Math.round((part / whole) * 100)))} %`
 }
 
-/** A duration of `milliseconds`, coarse: `12 s`, `4 min`, `3 h`, `2 d`. */
+/** A duration of `milliseconds`, coarse: `< 1 s`, `12 s`, `4 min`, `3 h`, `2 d`. */
 export function duration(milliseconds: number): string {
   const seconds = Math.max(0, Math.round(milliseconds / 1000))
+  if (seconds === 0) return '< 1 s'
   if (seconds < 60) return `${seconds} s`
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
   if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)} h`
