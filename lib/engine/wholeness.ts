@@ -1,5 +1,6 @@
 import type { CachedSpace } from '../cache/store.js'
-import { pieceCount, type Slice } from '../space/space.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pieceCount, type Milliseconds, type Slice } from '../space/space.js'
 import type { Log } from '../log/log.js'
 import type { Fetcher } from '../scheduler/fetcher.js'
 import { AnnexfsError, reasonOf } from '../errors.js'
@@ -24,6 +25,9 @@ export interface WholenessOptions {
 
 /** Pieces asked for at once while the whole content is fetched. */
 const FILL_WINDOW = 64
+/** What the cache did not take is fetched again, so often and with pauses of so much more each time. */
+const FILL_TRIES = 4
+const FILL_PAUSE: Milliseconds = 300
 
 /**
  * Watches a slice of content that has a hash of its own: when all of it is in the cache it is checked against that. A
@@ -127,10 +131,14 @@ export class Wholeness {
     const { pieceLength } = slice.space
     const first = Math.floor(slice.offset / pieceLength)
     const end = Math.min(pieceCount(slice.space), Math.ceil((slice.offset + slice.length) / pieceLength))
-    for (let tries = 0; tries < 3; tries++) {
+    for (let tries = 0; tries < FILL_TRIES; tries++) {
+      // What other content has just taken of the cache can be evicted a moment later.
+      if (tries > 0) await sleep(FILL_PAUSE * tries, undefined, { signal: this.#closing.signal, ref: false })
       const running = new Set<Promise<unknown>>()
+      // Not what is in memory alone: it is checked, and stays, on disk.
+      const kept = cache.states(first, end)
       for (let index = first; index < end; index++) {
-        if (cache.has(index)) continue
+        if (kept[index - first] !== 0) continue
         const one: Promise<unknown> = fetcher
           .fetch(index, { urgency: 'fill', signal: this.#closing.signal })
           .finally(() => running.delete(one))
