@@ -133,7 +133,7 @@ export class Wholeness {
     const end = Math.min(pieceCount(slice.space), Math.ceil((slice.offset + slice.length) / pieceLength))
     for (let tries = 0; tries < FILL_TRIES; tries++) {
       // What other content has just taken of the cache can be evicted a moment later.
-      if (tries > 0) await sleep(FILL_PAUSE * tries, undefined, { signal: this.#closing.signal, ref: false })
+      if (tries > 0) await sleep(FILL_PAUSE * tries, undefined, { signal: this.#closing.signal })
       const running = new Set<Promise<unknown>>()
       // Not what is in memory alone: it is checked, and stays, on disk.
       const kept = cache.states(first, end)
