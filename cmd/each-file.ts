@@ -3,24 +3,35 @@ import { isAnnexfsError, reasonOf } from '../lib/errors.js'
 import { printable } from '../lib/log/log.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
 import type { Given } from './options.js'
+import type { Bars } from './progress.js'
 import { filesOf, withTargets, type Target } from './targets.js'
 import { showSize } from './units.js'
+
+const PLAIN: Pick<Bars, 'say' | 'complain'> = {
+  say: (line) => {
+    process.stdout.write(`${line}\n`)
+  },
+  complain: (line) => {
+    process.stderr.write(`annexfs: ${line}\n`)
+  },
+}
 
 /** Does something to each file that the arguments mean; one that fails is told of, and the others are done. */
 export async function eachFile(
   command: string,
   given: Given,
   act: (target: Target, path: string, signal: AbortSignal) => Promise<string>,
+  terminal: Pick<Bars, 'say' | 'complain'> = PLAIN,
 ): Promise<number> {
   return withTargets(command, given, async (targets, signal) => {
     let code: number = EXIT.ok
     for (const target of targets) {
       for (const path of await filesOf(target, signal)) {
         try {
-          process.stdout.write(`${await act(target, path, signal)}\n`)
+          terminal.say(await act(target, path, signal))
         } catch (error) {
           if (signal.aborted || isAnnexfsError(error, 'USAGE')) throw error
-          process.stderr.write(`annexfs: ${printable(`${path}: ${reasonOf(error)}`)}\n`)
+          terminal.complain(printable(`${path}: ${reasonOf(error)}`))
           if (code !== EXIT.corrupt) code = exitCodeOf(error)
         }
       }

@@ -6,6 +6,7 @@ import { eachFile, showFacts } from './each-file.js'
 import type { Command } from './help.js'
 import { SOURCE_OPTIONS } from './options.js'
 import { progressBars } from './progress.js'
+import type { Target } from './targets.js'
 import { parseSize } from './units.js'
 
 /** `annexfs prefetch PATH...` */
@@ -25,7 +26,7 @@ export const prefetchCommand: Command = {
     const range = parseRange(given.get('range') ?? '0-')
     const bars = progressBars()
     try {
-      return await eachFile('prefetch', given, async (target, path, signal) => {
+      const fetch = async (target: Target, path: string, signal: AbortSignal): Promise<string> => {
         const bar = bars.start(printable(path))
         try {
           const event = (value: unknown): void => {
@@ -38,7 +39,8 @@ export const prefetchCommand: Command = {
         } finally {
           bar.stop()
         }
-      })
+      }
+      return await eachFile('prefetch', given, fetch, bars)
     } finally {
       bars.close()
     }

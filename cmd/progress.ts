@@ -61,14 +61,19 @@ export function progressBars(): Bars {
       }
     },
     say: (line) => {
-      if (bars === undefined) process.stdout.write(`${line}\n`)
+      // Only what goes to the same terminal would be in the way of the bars.
+      if (bars === undefined || !process.stdout.isTTY) process.stdout.write(`${line}\n`)
       else bars.log(`${line}\n`)
     },
     complain: (line) => {
       if (bars === undefined) stderr.write(`annexfs: ${line}\n`)
       else bars.log(`annexfs: ${line}\n`)
     },
-    close: () => bars?.stop(),
+    close: () => {
+      // What was said last waits to be drawn with the next bar.
+      bars?.update()
+      bars?.stop()
+    },
   }
 }
 
