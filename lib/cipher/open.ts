@@ -12,7 +12,7 @@ import { checkedMessage } from './message-head.js'
 import { encryptedNames } from './names.js'
 import { plaintextSink, type Plaintext } from './plaintext.js'
 import { encryptionScheme, secretOf, type Scheme, type Secret } from './scheme.js'
-import { Slots } from './slots.js'
+import { Slots } from '../slots.js'
 
 export type { Cipher, DecryptOptions } from './cipher.js'
 
@@ -149,7 +149,7 @@ class GpgCipher implements Cipher {
   namesOf: Cipher['namesOf'] = (key) => encryptedNames(key, this.#scheme.mac, this.#secret.mac)
 
   decrypt: Cipher['decrypt'] = async (source, options) => {
-    const release = await this.#slots.take(options.urgency, options.signal)
+    const release = await this.#slots.take(options.signal, options.urgency)
     try {
       return await this.#decrypt(source, options)
     } finally {

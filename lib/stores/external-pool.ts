@@ -2,7 +2,7 @@ import { abortable } from '../abortable.js'
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 import type { Milliseconds } from '../space/space.js'
 import type { ExternalRequest, ExternalSession } from './external-session.js'
-import { Slots } from './whole-slots.js'
+import { Slots } from '../slots.js'
 
 export interface PoolOptions {
   readonly start: (signal: AbortSignal) => Promise<ExternalSession>
@@ -33,7 +33,7 @@ export class ExternalPool {
 
   /** Asks a process that is free. @throws as `ExternalSession.start` and `request`. */
   async request(request: ExternalRequest): Promise<{ readonly answer: string; readonly session: ExternalSession }> {
-    const leave = await this.#slots.enter(request.signal)
+    const leave = await this.#slots.take(request.signal)
     try {
       const session = await this.#session(request.signal)
       try {
@@ -48,7 +48,7 @@ export class ExternalPool {
 
   /** Whether the program wants `extension`; starts it to learn that. */
   async wants(extension: string, signal: AbortSignal): Promise<boolean> {
-    const leave = await this.#slots.enter(signal)
+    const leave = await this.#slots.take(signal)
     try {
       const session = await this.#session(signal)
       this.#rest(session)

@@ -7,7 +7,7 @@ import { checkInside } from '../sources/range.js'
 import { checkFile } from './whole-check.js'
 import { ReadFile, sizeOnDisk } from './whole-file.js'
 import { RangeSet } from './whole-ranges.js'
-import type { Slots } from './whole-slots.js'
+import type { Slots } from '../slots.js'
 import type { ObjectName, WholeStore } from './store.js'
 
 export interface TransferOptions {
@@ -262,7 +262,7 @@ export class WholeTransfer {
   async #bring(run: Run): Promise<void> {
     const { slots, store, object, log, what } = this.#options
     const { signal } = run.control
-    const leave = await slots.enter(signal)
+    const leave = await slots.take(signal)
     let looking: NodeJS.Timeout | undefined
     try {
       const file = (this.#file ??= await this.#room(signal))

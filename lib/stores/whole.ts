@@ -5,7 +5,7 @@ import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { ObjectName, ObjectStore, StoredObject, WholeStore } from './store.js'
-import { Slots } from './whole-slots.js'
+import { Slots } from '../slots.js'
 import { WholeTransfer, type TransferOptions } from './whole-transfer.js'
 
 export interface WholeOptions {

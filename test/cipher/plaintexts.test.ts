@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { AnnexfsError } from '../../lib/errors.js'
 import { plaintextSink, type Plaintext } from '../../lib/cipher/plaintext.js'
 import { Plaintexts, type FlightDemand } from '../../lib/cipher/plaintexts.js'
-import { Slots } from '../../lib/cipher/slots.js'
+import { Slots } from '../../lib/slots.js'
 import type { Demand } from '../../lib/sources/source.js'
 import { privateRoom, Scratch, type Room } from '../../lib/cache/scratch.js'
 import { silentLog } from '../../lib/log/log.js'
@@ -141,12 +141,12 @@ test('a plaintext of another length is an error, in memory and on disk', { timeo
 test('slots are few, given back, and go to who is waited for first', { timeout: 10_000 }, async () => {
   const slots = new Slots(2)
   const order: string[] = []
-  const first = await slots.take(() => 'fill', never)
-  await slots.take(() => 'fill', never)
+  const first = await slots.take(never, () => 'fill')
+  await slots.take(never, () => 'fill')
   const leaving = new AbortController()
-  const gone = slots.take(() => 'read', leaving.signal)
+  const gone = slots.take(leaving.signal, () => 'read')
   const waiting = (['fill', 'readahead', 'read'] as const).map(async (urgency) => {
-    const release = await slots.take(() => urgency, never)
+    const release = await slots.take(never, () => urgency)
     order.push(urgency)
     release()
   })

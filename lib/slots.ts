@@ -1,5 +1,5 @@
-import { abortError, throwIfAborted } from '../errors.js'
-import type { Urgency } from '../space/space.js'
+import { abortError, throwIfAborted } from './errors.js'
+import type { Urgency } from './space/space.js'
 
 interface Waiting {
   readonly urgency: () => Urgency
@@ -15,8 +15,12 @@ export class Slots {
     this.#free = limit
   }
 
-  /** Waits for a slot; the caller gives it back by the function that it gets. @throws AnnexfsError ABORTED, TIMED_OUT. */
-  async take(urgency: () => Urgency, signal: AbortSignal): Promise<() => void> {
+  /**
+   * Waits for a slot; the caller gives it back by the function that it gets.
+   * @param urgency asked when one is free: it may rise meanwhile. Default: all wait in the order of asking.
+   * @throws AnnexfsError ABORTED, TIMED_OUT.
+   */
+  async take(signal: AbortSignal, urgency: () => Urgency = () => 'read'): Promise<() => void> {
     throwIfAborted(signal)
     if (this.#free > 0) this.#free--
     else await this.#wait(urgency, signal)
