@@ -192,7 +192,7 @@ function zshOption(spec: OptionSpec): string[] {
   return spec.short === undefined ? [long] : [long, quoted(`${many}-${spec.short}[${help}]${value}`)]
 }
 
-/** For fish 3 and later. */
+/** For fish 3.4 and later. */
 export function fishCompletion(commands: readonly Command[]): string {
   const lines: string[] = []
   const name = (list: readonly Command[], at: string): void => {

@@ -42,7 +42,7 @@ export function openProgress(verb: string, say: (line: string) => void): Progres
     fps: 5,
     clearOnComplete: true,
     hideCursor: true,
-    // Of several bytes each; what is shown must fit the line, or the terminal scrolls with every update.
+    // What is shown must fit the line, or the terminal scrolls with every update.
     format: () => {
       const columns = (process.stderr.columns || 80) - 1
       const tail = `${percent().padStart(5)}  ${text()}`
@@ -68,7 +68,8 @@ export function openProgress(verb: string, say: (line: string) => void): Progres
       for (const timer of timers) timer.unref()
     },
     add: (bytes) => {
-      done += bytes
+      // What turned out to be something else is fetched a second time.
+      done = Math.min(total, done + bytes)
       if (terminal) bar.update(done)
     },
     note: (shown) => {
