@@ -7,7 +7,20 @@ import { annexfs } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
 const LIMIT = { timeout: 60_000 }
-const COMMANDS = ['mount', 'unmount', 'status', 'ls', 'cat', 'get', 'whereis', 'pin', 'evict', 'cache', 'manifest', 'doctor']
+const COMMANDS = [
+  'mount',
+  'unmount',
+  'status',
+  'ls',
+  'cat',
+  'get',
+  'whereis',
+  'pin',
+  'evict',
+  'cache',
+  'manifest',
+  'doctor',
+]
 
 /** Programs mostly wait while they start: three at a time. */
 async function sideBySide<T>(rows: readonly T[], check: (row: T) => Promise<void>): Promise<void> {
