@@ -26,6 +26,8 @@ export interface Suppliers {
   readonly ready: readonly Supplier[]
   /** True while some source has not yet said whether it has the content. */
   readonly looking: boolean
+  /** Names of the sources that have not yet said whether they have it. */
+  readonly asked: readonly string[]
   /** Why the others cannot be used. */
   readonly refused: readonly Attempt[]
   close(): void
@@ -104,6 +106,9 @@ export function findSuppliers(
     ready,
     get looking() {
       return pending.size > 0
+    },
+    get asked() {
+      return [...pending.keys()].filter((source) => !refused.has(source)).map((source) => source.name)
     },
     get refused() {
       return [...refused.values()]

@@ -5,6 +5,9 @@ import type { Supplier } from './candidates.js'
 import type { Flight } from './flight.js'
 import { isClosed } from './offers.js'
 
+/** Of a source that was asked. */
+export const HAS_NOT_SAID = 'has not said yet whether it has it'
+
 /** What can be said about why a read waits. */
 export interface Wait {
   readonly space: PieceSpace
@@ -13,11 +16,13 @@ export interface Wait {
   /** Sources that cannot be used, and what they said. */
   readonly refused: readonly Attempt[]
   readonly looking: boolean
+  /** Sources that have not yet said whether they have the content; undefined while they are not known. */
+  readonly asked: readonly string[] | undefined
   readonly now: Milliseconds
 }
 
 /** One line: which piece, what each source said, what is being tried and since when. */
-export function explain({ space, flight, suppliers, refused, looking, now }: Wait): string {
+export function explain({ space, flight, suppliers, refused, looking, asked: silent, now }: Wait): string {
   const size = pieceSize(space, flight.index)
   const asked = [...flight.carriers].map((carrier) => {
     const what = carrier.part === undefined ? '' : ` for bytes ${carrier.part.range.start} to ${carrier.part.range.end}`
@@ -36,8 +41,13 @@ export function explain({ space, flight, suppliers, refused, looking, now }: Wai
   const named = new Set(suppliers.map((one) => one.source.name))
   const gone = [...failed].filter(([source]) => !named.has(source)).map(([source, reason]) => `${source}: ${reason}`)
   const no = refused.map((one) => `${one.source}: ${one.reason}`)
-  const said = [...asked, ...others, ...gone, ...no, ...(looking ? ['looking for more sources'] : [])]
+  const said = [...asked, ...others, ...gone, ...no, ...unanswered(silent, looking)]
   return said.length === 0 ? 'no source has answered yet' : said.join('; ')
+}
+
+function unanswered(asked: readonly string[] | undefined, looking: boolean): readonly string[] {
+  if (asked === undefined) return looking ? ['looking for sources'] : []
+  return asked.map((source) => `${source}: ${HAS_NOT_SAID}`)
 }
 
 function state(supplier: Supplier, now: Milliseconds): string {

@@ -436,6 +436,7 @@ export class Fetcher {
       suppliers: this.#suppliers?.ready ?? [],
       refused: [...(this.#suppliers?.refused ?? []), ...this.#unusable],
       looking: this.#suppliers?.looking ?? true,
+      asked: this.#suppliers?.asked,
       now: performance.now(),
     }
   }

@@ -1,5 +1,5 @@
 import { AnnexfsError, type Attempt } from '../errors.js'
-import { seconds, type Wait } from './explain.js'
+import { HAS_NOT_SAID, seconds, type Wait } from './explain.js'
 import { hasPiece } from './offers.js'
 
 /** What a read is told that failed: what was tried, and what each source said. */
@@ -10,12 +10,13 @@ import { hasPiece } from './offers.js'
  */
 export function timedOut(error: AnnexfsError, wait: Wait, usable: readonly string[] | undefined): AnnexfsError {
   if (error.code !== 'TIMED_OUT') return error
-  const { flight, refused, now } = wait
+  const { flight, refused, asked = [], now } = wait
   const running = [...flight.carriers].map((carrier) => ({
     source: carrier.supplier.source.name,
     reason: `no answer for ${seconds(now - carrier.lastProgress)}`,
   }))
-  const attempts = [...flight.attempts, ...refused, ...running]
+  const silent = asked.map((source) => ({ source, reason: HAS_NOT_SAID }))
+  const attempts = [...flight.attempts, ...refused, ...running, ...silent]
   const tried = attempts.length > 0 ? attempts : queued(usable)
   const listed = tried.map((one) => `${one.source}: ${one.reason}`).join('; ')
   return new AnnexfsError('TIMED_OUT', listed === '' ? error.message : `${error.message} (${listed})`, {

@@ -192,6 +192,21 @@ test('the error at a deadline says what was being tried', async () => {
   fetcher.close()
 })
 
+test('the error at a deadline names the sources that have not said whether they have it', async () => {
+  const silent = memorySource(bytes, { name: 'silent', find: () => new Promise<never>(() => undefined) })
+  const fetcher = fetcherOf([silent, memorySource(bytes, { name: 'empty', find: async () => false })])
+  const signal = AbortSignal.timeout(200)
+  const waiting = fetcher.fetch(1, { urgency: 'read', signal })
+  await sleep(50)
+  assert.match(fetcher.explain(1) ?? '', /empty: does not have it; silent: has not said yet whether it has it/)
+  await assert.rejects(waiting, (error) => {
+    assert.ok(isAnnexfsError(error, 'TIMED_OUT'))
+    assert.match(error.message, /empty: does not have it; silent: has not said yet whether it has it/)
+    return true
+  })
+  fetcher.close()
+})
+
 test('what is fetched ahead stays within the budget, and reads pass it', async () => {
   const gate = withResolvers()
   const source = memorySource(bytes, { longest: PIECE, parallel: 100, before: () => gate.promise })
