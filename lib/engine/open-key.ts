@@ -255,7 +255,8 @@ function torrents(content: KeyContent, size: Bytes, deps: Deps): (signal: AbortS
     }
     throw new AnnexfsError(
       'UNAVAILABLE',
-      attempts.length === 0 ? 'no torrent is recorded for it' : 'no torrent of it can be used',
+      // That there is none is nothing to tell: few keys have one.
+      attempts.length === 0 ? '' : 'no torrent of it can be used',
       { attempts },
     )
   }
@@ -272,7 +273,8 @@ async function find(content: KeyContent, deps: Deps, learned?: Learned): Promise
     ...(learned !== undefined && { measured: learned }),
   })
   if (found.sources.length === 0 && found.torrents.length === 0 && found.unsupported.length > 0) {
-    log.warn('content is only where it cannot be read from', {
+    // Whoever reads it is told so.
+    log.debug('content is only where it cannot be read from', {
       key: displayKey(key),
       places: found.unsupported.map(({ source, reason }) => `${source} ${reason}`).join('; '),
     })

@@ -146,8 +146,8 @@ export class RoutedFile implements OpenFile {
     const own =
       error.attempts.length > 0 || error.message === '' ? error.attempts : [{ source: '', reason: error.message }]
     const attempts = [...this.#attempts, ...own]
-    const listed = attempts.map(({ source, reason }) => (source === '' ? reason : `${source}: ${reason}`)).join('; ')
-    return new AnnexfsError(error.code, `no source could give this content: ${listed}`, {
+    const said = new Set(attempts.map(({ source, reason }) => (source === '' ? reason : `${source}: ${reason}`)))
+    return new AnnexfsError(error.code, `no source could give this content: ${[...said].join('; ')}`, {
       attempts,
       cause: error.cause,
     })

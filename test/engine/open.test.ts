@@ -200,6 +200,27 @@ test('strict verification refuses content without a hash, with a reason', LIMIT,
   )
 })
 
+test('what a source said is told once, and nothing of ways that there are not', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const server = await httpServer(t, (request, response) => {
+    response.writeHead(request.method === 'HEAD' ? 200 : 503, { 'content-length': 300_000 }).end()
+  })
+  const repository = await world.repository('a')
+  await world.annex('a', 'addurl', '--quiet', '--fast', '--file=x', `${server.url}/x`)
+  await world.git('a', 'commit', '--quiet', '-m', 'url')
+  const engine = await engineOf(t, [repository])
+  await assert.rejects(
+    async () => readAll(await openAt(engine, '/x')),
+    (error: Error) => {
+      assert.match(error.message, /no source could give this content: web \(/)
+      const said = error.message.split('; ')
+      assert.equal(new Set(said).size, said.length, error.message)
+      assert.doesNotMatch(error.message, /torrent/)
+      return true
+    },
+  )
+})
+
 test('a key without a size whose server says nothing is TIMED_OUT', LIMIT, async (t) => {
   const world = await annexWorld(t)
   let hangs = false
