@@ -1,6 +1,6 @@
 import { displayKey, keyHash } from '../annex/key.js'
 import { AnnexfsError, isAnnexfsError } from '../errors.js'
-import type { SourceList } from '../scheduler/fetcher.js'
+import type { SourceList } from '../scheduler/supply.js'
 import type { Source } from '../sources/source.js'
 import { webSeedSource } from '../sources/web-seed.js'
 import type { Bytes } from '../space/space.js'

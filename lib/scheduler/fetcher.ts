@@ -3,26 +3,26 @@ import { rateLimited, type Log } from '../log/log.js'
 import type { Demand, Source } from '../sources/source.js'
 import { pieceCount, pieceSize, type Milliseconds, type PieceSpace } from '../space/space.js'
 import type { Piece } from '../verify/piece.js'
-import { abortError, AnnexfsError, isAnnexfsError, reasonOf, type Attempt } from '../errors.js'
+import { abortError, AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import { liarsAmong } from './assembly.js'
 import type { FetchBudget } from './budget.js'
-import { findSuppliers, type Supplier, type Suppliers } from './candidates.js'
+import type { Supplier } from './candidates.js'
 import type { Carrier } from './carrier.js'
 import { Carriers } from './carriers.js'
 import type { Crew } from './crew.js'
 import { explain, seconds, type Wait } from './explain.js'
 import { Flight, isForGood } from './flight.js'
 import { afterFailure } from './health.js'
-import { hasPiece } from './offers.js'
 import { Places, type Place } from './places.js'
 import { pump } from './pump.js'
 import type { Quota } from './quota.js'
 import { timedOut, unavailable } from './refusals.js'
 import { rescue } from './rescue.js'
+import { Supply, type SourceList } from './supply.js'
 import { Trust } from './trust.js'
 
 /*
- * Who owns what: a fetcher owns its flights (one per piece that is wanted and not there), its suppliers and its carriers.
+ * Who owns what: a fetcher owns its flights (one per piece that is wanted and not there), its supply and its carriers.
  * A flight is queued, then carried by one or more carriers, then settled. `pump` and `rescue` are the only places that
  * start carriers, and every change of state ends in a call of the pump. Places are shared with the fetchers of other
  * spaces, and call back when they have room again.
@@ -51,12 +51,6 @@ export interface FetcherOptions {
   readonly onPiece?: (index: number, source: Source) => void
 }
 
-export interface SourceList {
-  readonly sources: readonly Source[]
-  /** Said in the error when nothing can be had: places that have it but cannot be used, and why. */
-  readonly unusable: readonly Attempt[]
-}
-
 /** How often transfers are looked after: a late request should not cost much more than it must. */
 const WATCH_MANY: Milliseconds = 20
 /** With a single source there is nobody to ask instead. */
@@ -66,8 +60,6 @@ const SLOW_AFTER: Milliseconds = 2_000
 /** With `explain`. */
 const NOTICED_AFTER: Milliseconds = 100
 const SLOW_LOGGED_EVERY: Milliseconds = 1_000
-/** After all sources have failed, they are looked up afresh, but not more often than this. */
-const LOOK_AGAIN_AFTER = 2_000
 
 /** Brings pieces of one space from its sources: most urgent first, spread over the sources, failing over. */
 export class Fetcher {
@@ -77,12 +69,7 @@ export class Fetcher {
   readonly #crew: Crew
   readonly #places: Places
   readonly #slowLog: Log
-  #suppliers: Suppliers | undefined
-  #unusable: readonly Attempt[] = []
-  #lookedUp = -Infinity
-  /** A piece could not be had from those that were found. */
-  #failed = false
-  #looking = false
+  readonly #supply: Supply
   #closed = false
   readonly #trust: Trust
   /** Unchecked pieces that were brought since the content was last checked. */
@@ -113,17 +100,26 @@ export class Fetcher {
       onFetched,
       onBytes,
     })
-    this.#crew = { space, flights, carriers: this.#carriers, waste, suppliers: () => this.#askable() }
+    this.#supply = new Supply({
+      space,
+      sources: options.sources,
+      places: this.#places,
+      trust: this.#trust,
+      log: options.log,
+      onChange: () => this.#schedulePump(),
+      onFailure: (error) => this.#failAll(error),
+    })
+    this.#crew = { space, flights, carriers: this.#carriers, waste, suppliers: () => this.#supply.askable }
   }
 
   /** Names of the sources that are known to have the content now. */
   get sourceNames(): readonly string[] {
-    return this.#trusted().map((one) => one.source.name)
+    return this.#supply.trusted.map((one) => one.source.name)
   }
 
   /** What is known of the sources that have the content. */
   get suppliers(): readonly Supplier[] {
-    return this.#suppliers?.ready ?? []
+    return this.#supply.ready
   }
 
   /** Pieces that are wanted and not there, each with the source that was asked for it, if one was. */
@@ -150,10 +146,7 @@ export class Fetcher {
    * @returns when nothing of it can reach the cache any more.
    */
   async distrust(pieces: number, error: AnnexfsError): Promise<void> {
-    for (const flight of Array.from(this.#flights.values())) {
-      this.#flights.delete(flight.index)
-      flight.fail(error)
-    }
+    this.#failAll(error)
     this.#carriers.abortAll()
     await this.idle()
     this.#trust.blame(this.contributors, this.#brought.size < pieces)
@@ -176,7 +169,7 @@ export class Fetcher {
       return Promise.reject(new AnnexfsError('INVALID', `${this.#options.space.id} has no piece ${index}`))
     }
     if (demand.signal.aborted) return Promise.reject(abortError(demand.signal))
-    this.#forgetOldRefusals()
+    if (this.#flights.size === 0) this.#supply.forgetOldRefusals()
     const known = this.#flights.get(index)
     let release: (() => void) | undefined
     try {
@@ -190,7 +183,7 @@ export class Fetcher {
     this.#flights.set(index, flight)
     const promise = flight.join(demand, (error) => {
       this.#abandon(flight)
-      return timedOut(error, this.#wait(flight), this.#suppliers === undefined ? undefined : this.sourceNames)
+      return timedOut(error, this.#wait(flight), this.#supply.found === undefined ? undefined : this.sourceNames)
     })
     this.#schedulePump()
     return release === undefined ? promise : promise.finally(release)
@@ -210,13 +203,20 @@ export class Fetcher {
   close(): void {
     this.#closed = true
     clearInterval(this.#watch)
-    for (const { place } of this.#suppliers?.ready ?? []) place.forget(this.#onFreed)
+    for (const { place } of this.#supply.ready) place.forget(this.#onFreed)
     clearTimeout(this.#retryTimer)
     for (const flight of this.#flights.values()) {
       flight.fail(new AnnexfsError('ABORTED', 'the file was closed'))
     }
     this.#carriers.abortAll()
-    this.#suppliers?.close()
+    this.#supply.close()
+  }
+
+  #failAll(error: unknown): void {
+    for (const flight of Array.from(this.#flights.values())) {
+      this.#flights.delete(flight.index)
+      flight.fail(error)
+    }
   }
 
   #abandon(flight: Flight): void {
@@ -243,13 +243,14 @@ export class Fetcher {
   #pump(): void {
     if (this.#closed || this.#flights.size === 0) return
     this.#startWatching()
-    if (this.#suppliers === undefined) {
-      void this.#lookUp()
+    const suppliers = this.#supply.found
+    if (suppliers === undefined) {
+      void this.#supply.lookUp()
       return
     }
     const { orphans, waiting } = pump(this.#crew, this.#options.budget, this.#onFreed)
-    if (waiting) for (const { place } of this.#suppliers.ready) place.whenFreed(this.#onFreed)
-    if (this.#suppliers.looking) return
+    if (waiting) for (const { place } of suppliers.ready) place.whenFreed(this.#onFreed)
+    if (suppliers.looking) return
     for (const flight of orphans) {
       if (!this.#retriesLater(flight)) this.#giveUp(flight)
     }
@@ -257,20 +258,9 @@ export class Fetcher {
 
   readonly #onFreed = (): void => this.#pump()
 
-  #trusted(): Supplier[] {
-    return (this.#suppliers?.ready ?? []).filter((one) => one.setAside === false && this.#trust.has(one.source.name))
-  }
-
-  #askable(): readonly Supplier[] {
-    const trusted = this.#trusted()
-    return this.#trust.oneAtATime ? trusted.slice(0, 1) : trusted
-  }
-
   /** True when a source that failed will be asked again for this piece; sees to it that this happens. */
   #retriesLater(flight: Flight): boolean {
-    // One that has lost it meanwhile (404) says so without being asked.
-    const able = this.#askable().filter((one) => hasPiece(one, this.#options.space, flight.index))
-    const next = flight.retryAt(new Set(able.map((one) => one.source)))
+    const next = flight.retryAt(this.#supply.holders(flight.index))
     if (next === Infinity) return false
     clearTimeout(this.#retryTimer)
     this.#retryTimer = setTimeout(() => this.#schedulePump(), Math.max(1, next - performance.now()))
@@ -358,45 +348,13 @@ export class Fetcher {
   #giveUp(flight: Flight): void {
     this.#flights.delete(flight.index)
     flight.fail(unavailable(this.#wait(flight), (source) => this.#trust.has(source)))
-    this.#failed = true
-    this.#forgetOldRefusals()
-  }
-
-  /** Remotes come and go: after a failure all of them are asked afresh, but not more often than every few seconds. */
-  #forgetOldRefusals(): void {
-    if (!this.#failed || this.#flights.size > 0 || performance.now() - this.#lookedUp < LOOK_AGAIN_AFTER) return
-    this.#failed = false
-    this.#suppliers?.close()
-    this.#suppliers = undefined
-  }
-
-  async #lookUp(): Promise<void> {
-    if (this.#looking) return
-    this.#looking = true
-    this.#lookedUp = performance.now()
-    const { space, log, sources } = this.#options
-    try {
-      const list = await sources()
-      if (this.#closed) {
-        for (const source of list.sources) source.close?.()
-        return
-      }
-      this.#unusable = list.unusable
-      this.#suppliers = findSuppliers(space, list.sources, this.#places, log, () => this.#schedulePump())
-    } catch (error) {
-      for (const flight of Array.from(this.#flights.values())) {
-        this.#flights.delete(flight.index)
-        flight.fail(error)
-      }
-    } finally {
-      this.#looking = false
-      this.#schedulePump()
-    }
+    this.#supply.failed()
+    if (this.#flights.size === 0) this.#supply.forgetOldRefusals()
   }
 
   /** While anything is wanted, transfers are looked after; often where there is a choice. */
   #startWatching(): void {
-    const many = (this.#suppliers?.ready.length ?? 0) > 1
+    const many = this.#supply.ready.length > 1
     if (this.#watch !== undefined && this.#watchesMany === many) return
     clearInterval(this.#watch)
     this.#watchesMany = many
@@ -414,16 +372,15 @@ export class Fetcher {
       flight.slowLogged = true
       this.#logWait(flight, this.#slowLog)
     }
-    if (this.#suppliers === undefined) return
+    if (this.#supply.found === undefined) return
     rescue(this.#crew, (carrier, error) => this.#carrierFailed(carrier, error))
     this.#schedulePump()
   }
 
   #logWait(flight: Flight, log: Log): void {
-    const { space } = this.#options
     log.info('a read waits', {
       waited: seconds(flight.waited()),
-      content: space.id,
+      content: this.#options.space.id,
       piece: flight.index,
       sources: explain(this.#wait(flight)),
     })
@@ -433,10 +390,10 @@ export class Fetcher {
     return {
       space: this.#options.space,
       flight,
-      suppliers: this.#suppliers?.ready ?? [],
-      refused: [...(this.#suppliers?.refused ?? []), ...this.#unusable],
-      looking: this.#suppliers?.looking ?? true,
-      asked: this.#suppliers?.asked,
+      suppliers: this.#supply.ready,
+      refused: this.#supply.refused,
+      looking: this.#supply.found?.looking ?? true,
+      asked: this.#supply.found?.asked,
       now: performance.now(),
     }
   }
