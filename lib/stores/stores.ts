@@ -17,6 +17,7 @@ import type { Log } from '../log/log.js'
 import { addressPolicy, type AddressPolicy } from '../net/address-policy.js'
 import { HttpClient } from '../net/http-client.js'
 import type { SourceLimits } from '../sources/source.js'
+import type { Milliseconds } from '../space/space.js'
 import { Bandwidth, limitedStore } from './bandwidth.js'
 import type { Credentials, StoreContext } from './context.js'
 import { LazyStore } from './lazy-store.js'
@@ -31,7 +32,12 @@ export interface StoresOptions {
   readonly scratch: Scratch
   readonly log: Log
   readonly forbid: (path: string) => boolean
+  /** How long a replaced store may still be read from; default: a minute. */
+  readonly closeReplacedAfter?: Milliseconds
 }
+
+/** Files that are open look up their sources afresh within that time, or end with their reads. */
+const CLOSE_REPLACED_AFTER: Milliseconds = 60_000
 
 /** What a configuration says about the network, and the client made by it. */
 interface Network {
@@ -64,6 +70,8 @@ export class Stores {
   /** By what the store is made of. */
   readonly #stores = new Map<string, Kept>()
   readonly #bandwidths = new Map<string, Bandwidth>()
+  /** Those that were replaced, which files that are open may still read from. */
+  readonly #replaced = new Map<Kept, NodeJS.Timeout>()
   readonly #clients = new Set<HttpClient>()
   #network: Promise<Network> | undefined
   #config: GitConfig | undefined
@@ -129,15 +137,18 @@ export class Stores {
     const store = bandwidth === undefined ? lazy : limitedStore(lazy, bandwidth)
     const kept = { store, cipher, remote: whichRemote(remote) }
     this.#stores.set(id, kept)
-    await this.#closeReplaced(remote, id)
+    this.#replace(remote, id)
     return kept
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.exports.close()
-    const open = [...this.#stores.values()].map(async ({ store, remote }) => this.#closeStore(store, remote))
+    for (const timer of this.#replaced.values()) clearTimeout(timer)
+    const kept = [...this.#stores.values(), ...this.#replaced.keys()]
     this.#stores.clear()
+    this.#replaced.clear()
+    const open = kept.map(async ({ store, remote }) => this.#closeStore(store, remote))
     await Promise.all(open)
     await Promise.all([...this.#clients].map((client) => client.close()))
   }
@@ -152,13 +163,17 @@ export class Stores {
     }
   }
 
-  /** Closes those that were made for the same remote by an earlier configuration. */
-  async #closeReplaced(remote: AnnexRemote, current: string): Promise<void> {
+  /** Has those closed after a while that were made for the same remote by an earlier configuration. */
+  #replace(remote: AnnexRemote, current: string): void {
     const name = whichRemote(remote)
     for (const [id, kept] of Array.from(this.#stores)) {
       if (kept.remote !== name || id === current) continue
       this.#stores.delete(id)
-      await this.#closeStore(kept.store, name)
+      const close = (): void => {
+        this.#replaced.delete(kept)
+        void this.#closeStore(kept.store, name)
+      }
+      this.#replaced.set(kept, setTimeout(close, this.#options.closeReplacedAfter ?? CLOSE_REPLACED_AFTER).unref())
     }
   }
 

@@ -2,11 +2,14 @@ import assert from 'node:assert/strict'
 import { chown } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseKey } from '../../lib/annex/key.js'
+import type { AnnexRemote } from '../../lib/annex/remote.js'
 import { AnnexRepository } from '../../lib/annex/repository.js'
 import { privateRoom, Scratch } from '../../lib/cache/scratch.js'
 import { GitRepository } from '../../lib/git/repository.js'
 import { silentLog } from '../../lib/log/log.js'
-import { Stores } from '../../lib/stores/stores.js'
+import { Stores, type OpenRemote } from '../../lib/stores/stores.js'
 import { annexWorld } from '../support/annex.js'
 
 test(
@@ -37,3 +40,61 @@ test(
     assert.equal(await allows(), false)
   },
 )
+
+test('a store whose remote is configured anew is read from for a while yet, and nobody waits for its end', async (t) => {
+  const world = await annexWorld(t)
+  const git = await GitRepository.open(await world.repository('here'), silentLog)
+  const annex = await AnnexRepository.open(git, silentLog)
+  const stores = new Stores(annex, {
+    allowAddresses: [],
+    cacheFolder: world.folder,
+    scratch: new Scratch(world.folder, privateRoom(1), silentLog),
+    log: silentLog,
+    forbid: () => false,
+    closeReplacedAfter: 50,
+  })
+  const closed: string[] = []
+  let onClosed: () => void = () => undefined
+  const open = async (path: string): Promise<OpenRemote> => {
+    const remote: AnnexRemote = {
+      uuid: 'a-uuid',
+      name: 'usb',
+      kind: 'directory',
+      cost: 100,
+      trust: 'semitrusted',
+      ignore: false,
+      config: new Map([['directory', path]]),
+      configured: true,
+    }
+    const opened = await stores.open(remote, () => ({
+      open: async () => undefined,
+      close: async () => {
+        closed.push(path)
+        onClosed()
+        await new Promise(() => undefined)
+      },
+    }))
+    assert.equal(await ask(opened), undefined)
+    return opened
+  }
+  const first = await open('first')
+  const itsEnd = new Promise<void>((resolve) => (onClosed = resolve))
+  const second = await open('second')
+  assert.deepEqual(closed, [])
+  assert.equal(await ask(first), undefined)
+  await Promise.all([itsEnd, sleep(60)])
+  assert.deepEqual(closed, ['first'])
+  await assert.rejects(ask(first), { code: 'ABORTED' })
+  assert.equal(await ask(second), undefined)
+  await open('third')
+  await Promise.all([stores.close(), sleep(10)])
+  assert.deepEqual(closed.sort(), ['first', 'second', 'third'])
+  await annex.close()
+  await git.close()
+})
+
+async function ask({ store }: OpenRemote): Promise<unknown> {
+  const key = parseKey('WORM-s1--a')
+  assert.ok(key)
+  return store.open({ key, content: key }, new AbortController().signal)
+}
