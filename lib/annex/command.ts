@@ -6,6 +6,7 @@ import { killGroup } from '../git/process.js'
 import type { GitRepository } from '../git/repository.js'
 import { printable } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
+import { started } from '../started.js'
 
 const LONGEST_OUTPUT: Bytes = 64 * 1024
 const TIMEOUT: Milliseconds = 10_000
@@ -35,7 +36,10 @@ export async function runConfigured(
   command: string,
   folder: string,
 ): Promise<{ readonly output: string; readonly code: number }> {
-  const child = spawn('sh', ['-c', command], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'], detached: true })
+  const child = started(
+    spawn('sh', ['-c', command], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'], detached: true }),
+    'sh',
+  )
   const output: Buffer[] = []
   let length = 0
   let why: string | undefined

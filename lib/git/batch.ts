@@ -2,6 +2,7 @@ import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { AnnexfsError, reasonOf } from '../errors.js'
 import { printable, type Log } from '../log/log.js'
 import { gitEnvironment, killGroup } from './process.js'
+import { started } from '../started.js'
 
 export type Command = 'info' | 'contents'
 
@@ -134,7 +135,13 @@ export class BatchProcess {
     if (this.closed || this.retry !== undefined || this.waitingFrom === this.waiting.length) return
     const room = IN_FLIGHT - (this.asked.length - this.askedFrom)
     if (room <= 0) return
-    const child = (this.child ??= this.start())
+    let child: ChildProcessWithoutNullStreams
+    try {
+      child = this.child ??= this.start()
+    } catch (error) {
+      this.failAll(error instanceof AnnexfsError ? error : new AnnexfsError('SYSTEM', reasonOf(error)))
+      return
+    }
     const until = Math.min(this.waiting.length, this.waitingFrom + room)
     let text = ''
     for (let index = this.waitingFrom; index < until; index++) {
@@ -152,11 +159,14 @@ export class BatchProcess {
   }
 
   private start(): ChildProcessWithoutNullStreams {
-    const child = spawn('git', ['cat-file', '--batch-command', '--buffer'], {
-      env: gitEnvironment({ gitDir: this.gitDir }),
-      stdio: ['pipe', 'pipe', 'pipe'],
-      detached: true,
-    })
+    const child = started(
+      spawn('git', ['cat-file', '--batch-command', '--buffer'], {
+        env: gitEnvironment({ gitDir: this.gitDir }),
+        stdio: ['pipe', 'pipe', 'pipe'],
+        detached: true,
+      }),
+      'git',
+    )
     this.reader = new AnswerReader()
     let complaint = ''
     let failure: unknown

@@ -3,6 +3,7 @@ import { AnnexfsError, abortError, reasonOf } from '../errors.js'
 import { printable, type Log } from '../log/log.js'
 import { BatchProcess, type Answer } from './batch.js'
 import { gitEnvironment, killGroup } from './process.js'
+import { started } from '../started.js'
 
 export interface ObjectInfo {
   /** Hexadecimal, 40 or 64 digits. */
@@ -96,11 +97,14 @@ export class GitObjects {
       throw new AnnexfsError('INVALID', `${printable(sha)} is no object id`)
     if (this.closed) throw new AnnexfsError('ABORTED', 'the repository was closed')
     if (signal.aborted) throw abortError(signal)
-    const child = spawn('git', ['cat-file', 'blob', sha], {
-      env: gitEnvironment({ gitDir: this.gitDir }),
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    })
+    const child = started(
+      spawn('git', ['cat-file', 'blob', sha], {
+        env: gitEnvironment({ gitDir: this.gitDir }),
+        stdio: ['ignore', 'pipe', 'pipe'],
+        detached: true,
+      }),
+      'git',
+    )
     const end = (): void => {
       killGroup(child)
       child.stdout.destroy()

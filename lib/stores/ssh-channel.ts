@@ -4,6 +4,7 @@ import { killGroup } from '../git/process.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import { SshEnded } from './ssh-failure.js'
 import { sshEnvironment, type Invocation } from './ssh-program.js'
+import { started } from '../started.js'
 
 export interface ChannelOptions {
   readonly invocation: Invocation
@@ -47,7 +48,10 @@ export class SshChannel {
     this.#options = options
     this.host = options.host
     const { file, args } = options.invocation
-    const child = spawn(file, args, { env: sshEnvironment(), stdio: ['pipe', 'pipe', 'pipe'], detached: true })
+    const child = started(
+      spawn(file, args, { env: sshEnvironment(), stdio: ['pipe', 'pipe', 'pipe'], detached: true }),
+      'ssh',
+    )
     this.#child = child
     const wake = (): void => this.#wake()
     child.stdout.on('readable', wake)
