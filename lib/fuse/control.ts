@@ -1,5 +1,6 @@
-import { open, readFile, writeFile } from 'node:fs/promises'
-import { reasonOf } from '../errors.js'
+import { open, readFile, stat, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { reasonOf, systemCode } from '../errors.js'
 import type { Log } from '../log/log.js'
 import { mountTable } from './mount-table.js'
 import { runCommand } from './run-command.js'
@@ -20,6 +21,20 @@ export async function ensureControl(log: Log): Promise<boolean> {
 
 async function isControlMounted(): Promise<boolean> {
   return (await mountTable()).some((entry) => entry.type === 'fusectl' && entry.mountpoint === CONNECTIONS)
+}
+
+/**
+ * Whether the kernel still has the connection of `device`; undefined where it does not say. One that is gone sends nothing
+ * any more, not even that its files were closed.
+ */
+export async function isConnected(device: string): Promise<boolean | undefined> {
+  try {
+    await stat(dirname(controlFile(device, 'waiting')))
+    return true
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') return undefined
+    return (await isControlMounted()) ? false : undefined
+  }
 }
 
 /** The means to end one connection: every request that waits then fails with ECONNABORTED. */

@@ -3,7 +3,7 @@ import type { Volume } from '../engine/volume.js'
 import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
 import { BackgroundLimit, FIXED } from './background-limit.js'
-import { ensureControl, openAbort, raiseReadAhead, setMaxBackground } from './control.js'
+import { ensureControl, isConnected, openAbort, raiseReadAhead, setMaxBackground } from './control.js'
 import { mountOptions } from './mount-options.js'
 import { isAnnexfsMount, mountAt, mountTable, type MountEntry } from './mount-table.js'
 import { findMountpoint, type Mountpoint } from './mountpoint.js'
@@ -109,11 +109,13 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
   }
   let looking = false
   const look = async (): Promise<void> => {
-    // After `umount -l` files may still be open, and are served to their end.
-    if (over || looking || operations.stats().openFiles > 0) return
+    if (over || looking) return
     looking = true
     try {
-      if (!(await isMounted(entry))) await end()
+      if (await isMounted(entry)) return
+      // After `umount -l` files may still be open, and are served to their end.
+      if (operations.stats().openFiles > 0 && (await isConnected(entry.device)) !== false) return
+      await end()
     } catch (error) {
       log.debug('the mount table cannot be read', { reason: reasonOf(error) })
     } finally {

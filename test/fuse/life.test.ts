@@ -192,6 +192,19 @@ test('a mount that somebody else unmounts ends its process', { timeout: 30_000 }
   assert.deepEqual(await ended, [0, null])
 })
 
+test('a mount that is unmounted right after its reader was killed ends its process', { timeout: 30_000 }, async (t) => {
+  const mount = await mountInChild(t, MEMORY, { '/f': { size: 100_000_000, delay: 300 } })
+  const ended = once(mount.process, 'exit')
+  const reader = spawn('/bin/cat', [`${mount.path}/f`], { stdio: 'ignore' })
+  while ((await mount.command<{ waitingReads: number }>('stats')).waitingReads === 0) await sleep(20)
+  reader.kill('SIGKILL')
+  for (let code = 1; code !== 0;) {
+    const umount = spawn('umount', [mount.path], { stdio: 'ignore' })
+    ;[code] = (await once(umount, 'exit')) as [number]
+  }
+  assert.deepEqual(await ended, [0, null])
+})
+
 test('reads that wait are ended when their file is closed', { timeout: 30_000 }, async (t) => {
   const mount = await mountInChild(t, MEMORY, { '/f': { size: 10_000_000, delay: 'abortable' } })
   const reader = spawn('/bin/cat', [`${mount.path}/f`], { stdio: 'ignore' })
