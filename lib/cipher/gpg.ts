@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { abortError, AnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
+import { plainEnvironment } from '../git/environment.js'
 import { killGroup } from '../git/process.js'
 import { checkOutcome } from './gpg-status.js'
 
@@ -71,9 +72,9 @@ export async function runGpg(run: GpgRun): Promise<void> {
   }
 }
 
-/** The user's own, with messages in English. */
+/** The user's own without secrets of other programs, with messages in English. */
 function gpgEnvironment(): NodeJS.ProcessEnv {
-  const environment: NodeJS.ProcessEnv = { ...process.env, LC_ALL: 'C.UTF-8' }
+  const environment: NodeJS.ProcessEnv = { ...plainEnvironment(), LC_ALL: 'C.UTF-8' }
   delete environment['LANGUAGE']
   return environment
 }

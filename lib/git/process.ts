@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { AnnexfsError, reasonOf } from '../errors.js'
 import { printable } from '../log/log.js'
-import { started } from '../started.js'
+import { plainEnvironment } from './environment.js'
 
 /** What of our own environment would point git at another repository, or make it print what nobody reads. */
 const NOT_INHERITED = [
@@ -46,11 +46,13 @@ export interface GitEnvironment {
   readonly protocols?: readonly string[]
   /** More settings, given through the environment because a command line can be read by everyone. */
   readonly settings?: readonly (readonly [string, string])[]
+  /** Keep what the user's environment has of credentials of remotes: for git-annex, which needs them. */
+  readonly secrets?: boolean
 }
 
 /** The environment for a git process that only reads, asks nothing and runs nothing that a repository names. */
 export function gitEnvironment(options: GitEnvironment): NodeJS.ProcessEnv {
-  const environment: NodeJS.ProcessEnv = { ...process.env }
+  const environment = options.secrets === true ? { ...process.env } : plainEnvironment()
   for (const name of NOT_INHERITED) delete environment[name]
   const settings = [...OVERRIDES, ...(options.settings ?? [])]
   // The repository that was asked for by name may belong to somebody else: nothing of it is run.
@@ -92,10 +94,7 @@ export interface RunOptions extends GitEnvironment {
 export async function runGit(args: readonly string[], options: RunOptions): Promise<Buffer> {
   const what = `git ${args[0] ?? ''}`
   // A process group of its own, without a terminal: nothing below it can ask a question, and all of it can be ended.
-  const child = started(
-    spawn('git', args, { env: gitEnvironment(options), stdio: ['pipe', 'pipe', 'pipe'], detached: true }),
-    'git',
-  )
+  const child = spawn('git', args, { env: gitEnvironment(options), stdio: ['pipe', 'pipe', 'pipe'], detached: true })
   let stop: AnnexfsError | undefined
   const end = (error: AnnexfsError): void => {
     stop ??= error

@@ -105,7 +105,7 @@ export class AnnexClone {
   }
 
   async #environment(): Promise<NodeJS.ProcessEnv> {
-    return gitEnvironment({ protocols: PROTOCOLS, settings: await cloneSettings(this.#context) })
+    return gitEnvironment({ protocols: PROTOCOLS, settings: await cloneSettings(this.#context), secrets: true })
   }
 
   /** The clone, with what the repository knows now. */

@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process'
 import { abortError, AnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
+import { plainEnvironment } from '../git/environment.js'
 import { killGroup } from '../git/process.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
-import { plainEnvironment } from './ssh-program.js'
-import { started } from '../started.js'
 
 export interface RsyncEnd {
   readonly code: number | null
@@ -35,7 +34,7 @@ export async function runRsync(args: readonly string[], { what, signal, watch }:
     ...(password === undefined ? {} : { RSYNC_PASSWORD: password }),
     LC_ALL: 'C.UTF-8',
   }
-  const child = started(spawn('rsync', args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true }), 'rsync')
+  const child = spawn('rsync', args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
   let stop: Error | undefined
   const end = (error: unknown): void => {
     stop ??= error instanceof Error ? error : new AnnexfsError('SYSTEM', reasonOf(error))

@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import { isOwn } from '../annex/command.js'
 import { AnnexfsError } from '../errors.js'
+import { plainEnvironment } from '../git/environment.js'
 import type { StoreContext } from './context.js'
 import { destination, type SshAddress } from './ssh-address.js'
 
@@ -37,14 +38,6 @@ const QUIET: readonly string[] = [
   '-o',
   'ServerAliveCountMax=3',
 ]
-
-/** Of our own environment: secrets that are for other programs. */
-const SECRETS = /^(?:AWS_.*|WEBDAV_.*|RSYNC_PASSWORD|GLACIER_.*|ANNEXFS_.*)$/
-
-/** The environment of a program of the user's that is no remote's own: the user's, but for secrets of other programs. */
-export function plainEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRETS.test(name)))
-}
 
 /** The environment of ssh: the user's, but for secrets that are none of its business, and without questions. */
 export function sshEnvironment(): NodeJS.ProcessEnv {

@@ -4,7 +4,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
+import { runGpg } from '../../lib/cipher/gpg.js'
 import { isAnnexfsError } from '../../lib/errors.js'
+import { gitEnvironment } from '../../lib/git/process.js'
 import { GitRepository } from '../../lib/git/repository.js'
 import { silentLog } from '../../lib/log/log.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
@@ -237,4 +239,38 @@ test('a partial clone is read without fetching; what it lacks is missing', async
   assert.deepEqual([present?.type, absent, again?.type], ['tree', undefined, 'tree'])
   assert.equal(await git.objects.read(sha, 100), undefined)
   assert.match(await world.git('partial', 'count-objects', '-v'), /^count: 0$/m)
+})
+
+test("git and gpg are not given the user's credentials of remotes; git-annex is", { timeout: 30_000 }, async (t) => {
+  const names = ['AWS_SECRET_ACCESS_KEY', 'WEBDAV_PASSWORD', 'ANNEXFS_AUTH', 'RSYNC_PASSWORD']
+  const before = names.map((name) => [name, process.env[name]] as const)
+  t.after(() => {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+    }
+  })
+  for (const name of names) process.env[name] = 'canary'
+  const { world, git } = await opened(t)
+  await git.objects.read(await blob(world, 'x'), 100)
+  const [reader] = children()
+  assert.ok(reader !== undefined)
+  const given = readFileSync(`/proc/${reader}/environ`, 'utf8')
+  assert.ok(given.includes('GIT_DIR='))
+  assert.ok(!given.includes('canary'))
+  const gpg = join(world.folder, 'gpg')
+  await writeFile(gpg, `#!/bin/sh\nenv >${gpg}.env\ncat\n`)
+  await chmod(gpg, 0o700)
+  const ended = runGpg({
+    program: gpg,
+    args: [],
+    input: (async function* () {})(),
+    output: async () => undefined,
+    signal: AbortSignal.timeout(20_000),
+  })
+  await assert.rejects(ended, (error) => isAnnexfsError(error))
+  const told = readFileSync(`${gpg}.env`, 'utf8')
+  assert.ok(told.includes('PATH='))
+  assert.ok(!told.includes('canary'))
+  assert.equal(gitEnvironment({ secrets: true })['AWS_SECRET_ACCESS_KEY'], 'canary')
 })
