@@ -3,6 +3,7 @@ import { GitConfig } from '../git/config.js'
 import { runGit } from '../git/process.js'
 import type { GitRepository } from '../git/repository.js'
 import type { Log } from '../log/log.js'
+import type { Milliseconds } from '../space/space.js'
 
 /** `require`: only refs whose latest commit carries a good signature are read. */
 export type ManifestSignatures = 'ignore' | 'require'
@@ -10,6 +11,10 @@ export const MANIFEST_SIGNATURES: readonly ManifestSignatures[] = ['ignore', 're
 
 const TIMEOUT = 30_000
 const MOST_REMEMBERED = 10_000
+/** A commit that could not be checked is not good, and is checked again after so long. */
+const CHECK_AGAIN: Milliseconds = 60_000
+/** What git says when the program that checks could not be run at all. */
+const NOT_RUN = /(?:cannot|could not|unable to|failed to) (?:run|exec|fork|create|start|spawn)/i
 
 /**
  * What decides whom to trust is the user's: the repository may belong to somebody else, and its configuration must
@@ -29,26 +34,37 @@ const USERS_OWN: readonly (readonly [name: string, otherwise: string])[] = [
 export class CommitSignatures {
   readonly #git: GitRepository
   readonly #log: Log
-  readonly #known = new Map<string, boolean>()
+  readonly #known = new Map<string, { readonly good: boolean; readonly until: Milliseconds }>()
+  readonly #checkAgain: Milliseconds
   #settings: Promise<readonly (readonly [string, string])[]> | undefined
 
-  constructor(git: GitRepository, log: Log) {
+  /** @param checkAgain after how long a commit is asked about again that could not be checked. */
+  constructor(git: GitRepository, log: Log, checkAgain = CHECK_AGAIN) {
     this.#git = git
     this.#log = log
+    this.#checkAgain = checkAgain
   }
 
-  /** Whether the commit carries a good signature by a key that the user's settings trust; each is asked about once. */
+  /**
+   * Whether the commit carries a good signature by a key that the user's settings trust. Each is asked about once, but
+   * for those that could not be checked.
+   */
   async isGood(commit: string): Promise<boolean> {
     const known = this.#known.get(commit)
-    if (known !== undefined) return known
+    if (known !== undefined && performance.now() < known.until) return known.good
     const good = await this.#verify(commit)
     if (this.#known.size >= MOST_REMEMBERED) this.#known.clear()
-    this.#known.set(commit, good)
-    return good
+    const until = good === undefined ? performance.now() + this.#checkAgain : Infinity
+    this.#known.set(commit, { good: good === true, until })
+    return good === true
   }
 
-  async #verify(commit: string): Promise<boolean> {
-    this.#settings ??= userSettings()
+  /** Undefined when there is no verdict. */
+  async #verify(commit: string): Promise<boolean | undefined> {
+    this.#settings ??= userSettings().catch((error: unknown) => {
+      this.#settings = undefined
+      throw error
+    })
     try {
       const { gitDir } = this.#git
       const settings = await this.#settings
@@ -57,9 +73,15 @@ export class CommitSignatures {
     } catch (error) {
       if (isAnnexfsError(error, 'ABORTED')) throw error
       this.#log.warn('manifests without a good signature are not used', { commit, reason: reasonOf(error) })
-      return false
+      return isVerdict(error) ? false : undefined
     }
   }
+}
+
+/** git-verify-commit(1) says no with the exit code 1; a git that was killed, or came to no end, has said nothing. */
+function isVerdict(error: unknown): boolean {
+  const said = reasonOf(error)
+  return isAnnexfsError(error, 'SYSTEM') && said.includes('failed (exit code 1)') && !NOT_RUN.test(said)
 }
 
 /** The settings of {@link USERS_OWN} from the system's and the user's configuration alone. */
