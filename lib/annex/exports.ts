@@ -23,13 +23,16 @@ const KEPT: Bytes = 768 * 1024 * 1024
 export class Exports {
   readonly #git: GitRepository
   readonly #log: Log
+  readonly #room: Bytes | undefined
   readonly #trees = new LRUCache<string, KeyPaths>({ maxSize: KEPT, sizeCalculation: (paths) => paths.bytes })
   readonly #reading = new Map<string, Promise<KeyPaths>>()
   #closed = false
 
-  constructor(git: GitRepository, log: Log) {
+  /** @param room for the paths of one tree; default: half a gibibyte. */
+  constructor(git: GitRepository, log: Log, room?: Bytes) {
     this.#git = git
     this.#log = log
+    this.#room = room
   }
 
   /** The paths, in raw bytes below the remote's root, under which `key` may lie: of each of `trees` in turn. */
@@ -60,7 +63,7 @@ export class Exports {
 
   async #read(sha: string): Promise<KeyPaths> {
     const started = performance.now()
-    const paths = new KeyPaths()
+    const paths = new KeyPaths(this.#room)
     const complete = await this.#walk(sha, paths)
     if (complete) this.#trees.set(sha, paths)
     const took = Math.round(performance.now() - started)
@@ -77,7 +80,12 @@ export class Exports {
     const flush = async (): Promise<boolean> => {
       const files = batch
       batch = []
-      return this.#addFiles(files, paths)
+      if (await this.#addFiles(files, paths)) return true
+      this.#log.warn('the paths of an exported tree are too long together; only the first are looked at', {
+        tree: root,
+        files: paths.count,
+      })
+      return false
     }
     for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
       if (this.#closed) return false

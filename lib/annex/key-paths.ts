@@ -12,6 +12,7 @@ const NONE = -1
  * table with chains: `heads` holds the latest path of each bucket, `next` the one before it.
  */
 export class KeyPaths {
+  readonly #room: Bytes
   #paths = Buffer.allocUnsafe(64 * 1024)
   #used = 0
   #count = 0
@@ -22,9 +23,14 @@ export class KeyPaths {
   #next = new Int32Array(1024)
   #heads = new Int32Array(2048).fill(NONE)
 
+  /** @param room that all paths together may take. */
+  constructor(room: Bytes = MOST_PATH_BYTES) {
+    this.#room = room
+  }
+
   /** @param raw the key's serialization, @param path raw bytes. False when there is no room for more. */
   add(raw: string, path: Buffer): boolean {
-    if (this.#used + path.length > MOST_PATH_BYTES) return false
+    if (this.#used + path.length > this.#room) return false
     this.#grow(path.length)
     const index = this.#count++
     const [high, low] = digest(raw)
@@ -71,7 +77,7 @@ export class KeyPaths {
 
   #grow(more: Bytes): void {
     if (this.#used + more > this.#paths.length) {
-      const larger = Buffer.allocUnsafe(Math.max(this.#used + more, this.#paths.length * 2))
+      const larger = Buffer.allocUnsafe(Math.max(this.#used + more, Math.min(this.#paths.length * 2, this.#room)))
       this.#paths.copy(larger, 0, 0, this.#used)
       this.#paths = larger
     }

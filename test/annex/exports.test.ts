@@ -125,3 +125,22 @@ test('goal 37: hostile trees give no path that leads elsewhere', { timeout: 60_0
   const exports = new Exports(git, silentLog)
   assert.deepEqual((await exports.paths(keyOf('SHA256E-s1--a'), [tree])).map(String), ['good'])
 })
+
+test('a tree whose paths do not fit is warned about once', { timeout: 60_000 }, async (t) => {
+  const world = await annexWorld(t)
+  await world.repository('r')
+  await world.addAnnexed('r', { a: 'a', b: 'b', c: 'c' })
+  await world.git('r', 'commit', '--quiet', '--allow-empty', '-m', 'all')
+  const git = await GitRepository.open(join(world.folder, 'r'), silentLog)
+  t.after(() => git.close())
+  const tree = await world.git('r', 'rev-parse', 'main^{tree}')
+  const warnings: string[] = []
+  const log = { ...silentLog, warn: (message: string) => void warnings.push(message) }
+  const exports = new Exports(git, log, 2)
+  t.after(() => exports.close())
+  for (const [name, paths] of Object.entries({ a: ['a'], b: ['b'], c: [] })) {
+    const key = keyOf(await world.annex('r', 'lookupkey', name))
+    assert.deepEqual((await exports.paths(key, [tree])).map(String), paths)
+  }
+  assert.deepEqual(warnings, ['the paths of an exported tree are too long together; only the first are looked at'])
+})
