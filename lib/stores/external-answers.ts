@@ -104,7 +104,7 @@ export class ExternalAnswers {
     if (second !== this.#second) this.#said = 0
     this.#second = second
     if (++this.#said > MOST_SAID) return
-    const shown = Buffer.from(this.redact(text.slice(0, LONGEST_SAID)), 'latin1').toString('utf8')
+    const shown = Buffer.from(this.redact(text).slice(0, LONGEST_SAID), 'latin1').toString('utf8')
     this.#log[level](shown, { remote: this.#context.remote.name })
   }
 

@@ -4,8 +4,9 @@ import { access, stat } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { AnnexfsError, reasonOf } from '../errors.js'
 import { killGroup } from '../git/process.js'
-import { printable, rateLimited, type Log } from '../log/log.js'
+import { rateLimited, type Log } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
+import { Complaint } from './complaint.js'
 
 export interface ProgramOptions {
   /** For messages. */
@@ -30,7 +31,6 @@ const MOST_UNREAD: Bytes = 1024 * 1024
 const END_WITHIN: Milliseconds = 2_000
 /** Something else may still hold the pipes of a program that has ended. */
 const PIPES_WITHIN: Milliseconds = 500
-const COMPLAINT: Bytes = 2_000
 const SAY_EVERY: Milliseconds = 1_000
 
 /**
@@ -43,7 +43,7 @@ export class LineProgram {
   readonly #stderr: Log
   #line: string[] = []
   #lineBytes: Bytes = 0
-  #complaint = ''
+  readonly #complaint: Complaint
   #reason: AnnexfsError | undefined
   #over = false
   /** Resolves once the process is gone, with why: never rejects. */
@@ -52,6 +52,7 @@ export class LineProgram {
   constructor(options: ProgramOptions, guard: string | undefined) {
     this.#options = options
     this.#stderr = rateLimited(options.log, SAY_EVERY)
+    this.#complaint = new Complaint(options.redact ?? ((text) => text))
     const { program, args, cwd, env } = options
     // The kernel kills it when this process dies, however that happens.
     const [command, before] = guard === undefined ? [program, []] : [guard, ['--pdeathsig', 'KILL', '--', program]]
@@ -131,10 +132,13 @@ export class LineProgram {
   }
 
   #complain(chunk: Buffer): void {
-    const redact = this.#options.redact ?? ((text: string): string => text)
-    const text = chunk.subarray(0, COMPLAINT).toString('utf8')
-    this.#complaint = `${this.#complaint}${text}`.slice(-COMPLAINT)
-    this.#stderr.debug(`${this.#options.name} says`, { text: redact(text.trim()) })
+    this.#complaint.add(chunk)
+    this.#say(false)
+  }
+
+  #say(over: boolean): void {
+    const text = this.#complaint.fresh(over)
+    if (text !== '') this.#stderr.debug(`${this.#options.name} says`, { text })
   }
 
   async #wait(): Promise<AnnexfsError> {
@@ -156,8 +160,8 @@ export class LineProgram {
     // What it started and left behind in its group goes too.
     if (child.pid !== undefined) killRest(child.pid)
     for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy()
-    const redact = this.#options.redact ?? ((text: string): string => text)
-    const said = printable(redact(this.#complaint.trim())).slice(-500)
+    this.#say(true)
+    const said = this.#complaint.summary
     return this.#reason ?? this.#error(said === '' ? how : `${how}: ${said}`)
   }
 }

@@ -135,7 +135,7 @@ export class ExternalSession {
 
   /** What the program said, for a message. */
   shown(text: string): string {
-    const clean = this.#options.answers.redact(text.slice(0, 500))
+    const clean = this.#options.answers.redact(text).slice(0, 500)
     return printable(Buffer.from(clean, 'latin1').toString('utf8')) || 'it does not say why'
   }
 
