@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { AnnexfsError, reasonOf } from '../errors.js'
 import { printable } from '../log/log.js'
+import { started } from '../started.js'
 import { plainEnvironment } from './environment.js'
 
 /** What of our own environment would point git at another repository, or make it print what nobody reads. */
@@ -94,7 +95,10 @@ export interface RunOptions extends GitEnvironment {
 export async function runGit(args: readonly string[], options: RunOptions): Promise<Buffer> {
   const what = `git ${args[0] ?? ''}`
   // A process group of its own, without a terminal: nothing below it can ask a question, and all of it can be ended.
-  const child = spawn('git', args, { env: gitEnvironment(options), stdio: ['pipe', 'pipe', 'pipe'], detached: true })
+  const child = started(
+    spawn('git', args, { env: gitEnvironment(options), stdio: ['pipe', 'pipe', 'pipe'], detached: true }),
+    'git',
+  )
   let stop: AnnexfsError | undefined
   const end = (error: AnnexfsError): void => {
     stop ??= error

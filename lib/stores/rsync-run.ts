@@ -3,6 +3,7 @@ import { abortError, AnnexfsError, reasonOf, throwIfAborted } from '../errors.js
 import { plainEnvironment } from '../git/environment.js'
 import { killGroup } from '../git/process.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
+import { started } from '../started.js'
 
 export interface RsyncEnd {
   readonly code: number | null
@@ -34,7 +35,7 @@ export async function runRsync(args: readonly string[], { what, signal, watch }:
     ...(password === undefined ? {} : { RSYNC_PASSWORD: password }),
     LC_ALL: 'C.UTF-8',
   }
-  const child = spawn('rsync', args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  const child = started(spawn('rsync', args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true }), 'rsync')
   let stop: Error | undefined
   const end = (error: unknown): void => {
     stop ??= error instanceof Error ? error : new AnnexfsError('SYSTEM', reasonOf(error))
