@@ -122,6 +122,9 @@ export class SftpFiles implements HostFiles {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     checkInside(range, expected.size, this.#host.name)
     throwIfAborted(signal)
+    // What still waits to be sent when nobody reads on is not sent at all.
+    const ended = new AbortController()
+    const over = ended.signal
     const pending: { readonly at: Bytes; readonly end: Bytes; readonly answer: Promise<SftpAnswer> }[] = []
     let asked = range.start
     let status: Promise<SftpAttributes> | undefined
@@ -129,35 +132,41 @@ export class SftpFiles implements HostFiles {
       while (asked < range.end && pending.length < WINDOW) {
         const at = asked
         const end = Math.min(range.end, at + PIECE)
-        const answer = this.#request(session, (id) => readPacket(id, handle, at, end - at))
+        const answer = this.#request(session, (id) => readPacket(id, handle, at, end - at), over)
         // Those behind the first that fails are looked at by nobody.
         answer.catch(() => undefined)
         pending.push({ at, end, answer })
         asked = end
       }
       if (asked >= range.end && status === undefined) {
-        status = this.#attributes(session, handle)
+        status = this.#attributes(session, handle, over)
         status.catch(() => undefined)
       }
     }
-    for (let at = range.start; at < range.end;) {
-      ask()
-      const first = pending.shift()
-      if (first === undefined) throw malformed('less than was asked for')
-      const bytes = this.#data(await unlessAborted(first.answer, signal, () => undefined), first.end - first.at, path)
-      at += bytes.length
-      if (at < first.end) {
-        // Fewer than asked for is allowed; the rest is asked for again, first of all.
-        const [from, end] = [at, first.end]
-        const answer = this.#request(session, (id) => readPacket(id, handle, from, end - from))
-        answer.catch(() => undefined)
-        pending.unshift({ at: from, end, answer })
+    try {
+      for (let at = range.start; at < range.end;) {
+        ask()
+        const first = pending.shift()
+        if (first === undefined) throw malformed('less than was asked for')
+        const bytes = this.#data(await unlessAborted(first.answer, signal, () => undefined), first.end - first.at, path)
+        at += bytes.length
+        if (at < first.end) {
+          // Fewer than asked for is allowed; the rest is asked for again, first of all.
+          const [from, end] = [at, first.end]
+          const answer = this.#request(session, (id) => readPacket(id, handle, from, end - from), over)
+          answer.catch(() => undefined)
+          pending.unshift({ at: from, end, answer })
+          // What was asked before it says nothing of it.
+          status = undefined
+        }
+        if (at >= range.end) {
+          const now = await unlessAborted(status ?? this.#attributes(session, handle, over), signal, () => undefined)
+          if (now.size !== expected.size || now.modified !== expected.modified) throw this.#changed(path)
+        }
+        yield bytes
       }
-      if (at >= range.end) {
-        const now = await unlessAborted(status ?? this.#attributes(session, handle), signal, () => undefined)
-        if (now.size !== expected.size || now.modified !== expected.modified) throw this.#changed(path)
-      }
-      yield bytes
+    } finally {
+      ended.abort()
     }
   }
 
@@ -173,8 +182,8 @@ export class SftpFiles implements HostFiles {
     throw this.#failed(path, code, message)
   }
 
-  async #attributes(session: SftpSession, handle: Buffer): Promise<SftpAttributes> {
-    const answer = await this.#request(session, (id) => handlePacket(SFTP.FSTAT, id, handle))
+  async #attributes(session: SftpSession, handle: Buffer, signal?: AbortSignal): Promise<SftpAttributes> {
+    const answer = await this.#request(session, (id) => handlePacket(SFTP.FSTAT, id, handle), signal)
     if (answer.type !== SFTP.ATTRS) throw malformed(`an answer of type ${answer.type} to a question for attributes`)
     return parseAttributes(answer.body)
   }
@@ -217,11 +226,11 @@ export class SftpFiles implements HostFiles {
     }
   }
 
-  async #request(session: SftpSession, make: (id: number) => Buffer): Promise<SftpAnswer> {
+  async #request(session: SftpSession, make: (id: number) => Buffer, signal?: AbortSignal): Promise<SftpAnswer> {
     try {
-      return await session.request(make)
+      return await session.request(make, signal)
     } catch (error) {
-      if (isAnnexfsError(error, 'TIMED_OUT')) await this.#host.reconnect()
+      if (isAnnexfsError(error, 'TIMED_OUT') && signal?.aborted !== true) await this.#host.reconnect()
       throw error
     }
   }

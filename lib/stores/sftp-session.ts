@@ -1,4 +1,4 @@
-import { AnnexfsError, isAnnexfsError } from '../errors.js'
+import { abortError, AnnexfsError, isAnnexfsError } from '../errors.js'
 import type { Bytes } from '../space/space.js'
 import type { SshChannel } from './ssh-channel.js'
 import { initPacket, LONGEST_PACKET, malformed, SFTP } from './sftp-packet.js'
@@ -19,6 +19,11 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
+interface Queued {
+  readonly send: () => void
+  readonly reject: (error: unknown) => void
+}
+
 /**
  * One SFTP session: many requests at once, answered in any order. It ends for good with the first thing that is not
  * right about it, and all requests with it.
@@ -26,8 +31,10 @@ interface Waiting {
 export class SftpSession {
   readonly #channel: SshChannel
   readonly #waiting = new Map<number, Waiting>()
+  /** Not sent yet, for want of room; as many as the open files ask for. */
+  readonly #queue = new Set<Queued>()
   #id = 0
-  #failure: unknown
+  #failure: AnnexfsError | undefined
   #wake: () => void = () => undefined
 
   private constructor(channel: SshChannel) {
@@ -63,20 +70,48 @@ export class SftpSession {
     return this.#channel.received
   }
 
-  /** Sends the packet that `make` gives for an id. @throws AnnexfsError UNAVAILABLE, INVALID, TIMED_OUT. */
-  request(make: (id: number) => Buffer): Promise<SftpAnswer> {
+  /**
+   * Sends the packet that `make` gives for an id, as soon as there is room for another request.
+   * @throws AnnexfsError UNAVAILABLE, INVALID, TIMED_OUT; the reason of `signal`, which ends the waiting for room alone.
+   */
+  request(make: (id: number) => Buffer, signal?: AbortSignal): Promise<SftpAnswer> {
     return new Promise((resolve, reject) => {
-      if (this.#failure !== undefined || this.#waiting.size >= MOST_REQUESTS) {
-        const full = new AnnexfsError('UNAVAILABLE', `${this.#channel.host} has too many unanswered sftp requests`)
-        reject(this.#failure instanceof Error ? this.#failure : full)
-        return
+      if (this.#failure !== undefined) throw this.#failure
+      if (signal?.aborted === true) throw abortError(signal)
+      const queued: Queued = {
+        send: () => {
+          signal?.removeEventListener('abort', onAbort)
+          this.#send(make, { resolve, reject })
+        },
+        reject: (error) => {
+          signal?.removeEventListener('abort', onAbort)
+          reject(error)
+        },
       }
-      do this.#id = (this.#id + 1) >>> 0
-      while (this.#waiting.has(this.#id))
-      this.#waiting.set(this.#id, { resolve, reject })
-      this.#channel.write(make(this.#id))
-      this.#wake()
+      const onAbort = (): void => {
+        if (this.#queue.delete(queued) && signal !== undefined) queued.reject(abortError(signal))
+      }
+      this.#queue.add(queued)
+      this.#sendQueued()
+      if (this.#queue.has(queued)) signal?.addEventListener('abort', onAbort, { once: true })
     })
+  }
+
+  /** First come, first served: what is asked about a file is in the order in which it was asked. */
+  #sendQueued(): void {
+    for (const queued of this.#queue) {
+      if (this.#waiting.size >= MOST_REQUESTS) return
+      this.#queue.delete(queued)
+      queued.send()
+    }
+  }
+
+  #send(make: (id: number) => Buffer, waiting: Waiting): void {
+    do this.#id = (this.#id + 1) >>> 0
+    while (this.#waiting.has(this.#id))
+    this.#waiting.set(this.#id, waiting)
+    this.#channel.write(make(this.#id))
+    this.#wake()
   }
 
   async close(): Promise<void> {
@@ -98,14 +133,16 @@ export class SftpSession {
       if (waiting === undefined) throw malformed('an answer that nobody asked for')
       this.#waiting.delete(id)
       waiting.resolve({ type: head.readUInt8(4), body })
+      this.#sendQueued()
     }
   }
 
   #end(error: unknown): void {
     this.#failure ??= isAnnexfsError(error) ? error : new AnnexfsError('UNAVAILABLE', String(error), { cause: error })
     void this.#channel.close()
-    for (const { reject } of this.#waiting.values()) reject(this.#failure)
+    for (const { reject } of [...this.#waiting.values(), ...this.#queue]) reject(this.#failure)
     this.#waiting.clear()
+    this.#queue.clear()
     this.#wake()
   }
 }
