@@ -73,7 +73,8 @@ export async function startSshd(t: Pick<TestContext, 'after'>, options: SshdOpti
       'PrintMotd no',
       'MaxStartups 100',
       'MaxSessions 100',
-      `SetEnv PATH=${path} ANNEXFS_TEST_SERVER=${folder}`,
+      // A home without the start-up files of the user's own shell, which may do anything.
+      `SetEnv HOME=${folder} PATH=${path} ANNEXFS_TEST_SERVER=${folder}`,
       ...(options.sftp === false ? [] : ['Subsystem sftp internal-sftp']),
       '',
     ].join('\n'),
