@@ -1,5 +1,5 @@
 import type { Wire } from 'bittorrent-protocol'
-import type { Bytes } from '../space/space.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
 import { BLOCK_LENGTH, type Giver } from './assembly.js'
 import { window } from './order.js'
 
@@ -7,6 +7,7 @@ import { window } from './order.js'
 export class Link implements Giver {
   readonly address: string
   #given = 0
+  #delay: { readonly least: Milliseconds; readonly last: Milliseconds } | undefined
 
   constructor(readonly wire: Wire) {
     this.address = plainAddress(wire.remoteAddress ?? '')
@@ -15,8 +16,13 @@ export class Link implements Giver {
   room(): number {
     if (this.wire.destroyed || this.wire.peerChoking) return 0
     const queue = this.wire.peerExtendedHandshake['reqq']
-    const most = window(this.speed(), this.#given, typeof queue === 'number' ? queue : undefined, BLOCK_LENGTH)
-    return most - this.wire.requests.length
+    const giving = {
+      speed: this.speed(),
+      given: this.#given,
+      delay: this.#delay,
+      queue: typeof queue === 'number' ? queue : undefined,
+    }
+    return window(giving, BLOCK_LENGTH) - this.wire.requests.length
   }
 
   speed(): number {
@@ -28,8 +34,13 @@ export class Link implements Giver {
   }
 
   request(index: number, offset: Bytes, length: Bytes, done: (error: Error | null, block?: Uint8Array) => void): void {
+    const asked = performance.now()
     this.wire.request(index, offset, length, (error, block) => {
-      if (error === null) this.#given += 1
+      if (error === null) {
+        this.#given += 1
+        const last = performance.now() - asked
+        this.#delay = { least: Math.min(last, this.#delay?.least ?? last), last }
+      }
       done(error, block)
     })
   }

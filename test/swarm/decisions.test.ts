@@ -26,12 +26,23 @@ test('what somebody waits for is fetched first, then in the order of asking', ()
 })
 
 test('the window of a peer begins small, grows with what it gives, and keeps to its queue', () => {
-  assert.equal(window(0, 0, undefined, BLOCK_LENGTH), 32)
-  assert.equal(window(0, 100, undefined, BLOCK_LENGTH), 132)
-  assert.equal(window(0, 1000, undefined, BLOCK_LENGTH), 250)
-  assert.equal(window(1e9, 1000, 2000, BLOCK_LENGTH), 500)
-  assert.equal(window(1e9, 1000, 10, BLOCK_LENGTH), 10)
-  assert.equal(window(1000, 1e6, 500, BLOCK_LENGTH), 32)
+  const near = { least: 1, last: 2 }
+  const late = { least: 10, last: 1000 }
+  const cases: [number, number, { least: number; last: number } | undefined, number | undefined, number][] = [
+    [0, 0, undefined, undefined, 32],
+    [0, 100, near, undefined, 132],
+    [0, 1000, near, undefined, 250],
+    [1e9, 1000, near, 2000, 500],
+    [1e9, 1000, near, 10, 10],
+    [1000, 1e6, near, 500, 4],
+    // Blocks that queue up on the way are not followed by more: 140 ms of its speed.
+    [1_638_400, 100, late, 500, 14],
+    // A far peer is kept busy: 120 ms and twice its delay.
+    [1_638_400, 1e6, { least: 440, last: 450 }, 500, 100],
+  ]
+  for (const [speed, given, delay, queue, blocks] of cases) {
+    assert.equal(window({ speed, given, delay, queue }, BLOCK_LENGTH), blocks, `${speed} ${given}`)
+  }
 })
 
 test('only a sole giver is struck, and three strikes ban', () => {
