@@ -1,12 +1,13 @@
 import type { Log } from '../log/log.js'
+import { shareOfDescriptors } from '../space/descriptors.js'
 import type { Milliseconds } from '../space/space.js'
 import { identityOf, prepareFolder, readMarker, writeMarker } from './folder.js'
 import type { ResidentSpace } from './resident-space.js'
 import { SpaceFiles } from './space-files.js'
 import { isReadOnly } from './trouble.js'
 
-/** So many spaces have their files open at once; two descriptors each. */
-const MOST_OPEN = 256
+/** So many spaces have their files open at once; two descriptors each, so a quarter of all there are. */
+const MOST_OPEN = shareOfDescriptors(1 / 8, 16, 256)
 /** The files of a space that nobody has open are closed after so long, so that it can be removed when it is empty. */
 const IDLE_FOR: Milliseconds = 10_000
 

@@ -10,6 +10,7 @@ import { fetchBudget } from '../scheduler/budget.js'
 import { Quota, type QuotaSpec } from '../scheduler/quota.js'
 import { Places } from '../scheduler/places.js'
 import { Trust } from '../scheduler/trust.js'
+import { shareOfDescriptors } from '../space/descriptors.js'
 import type { Bytes, Milliseconds, Slice, SpaceId } from '../space/space.js'
 import { Wholeness, type CheckWhole } from './wholeness.js'
 
@@ -70,12 +71,16 @@ const MOST_WRONG = 1_000
 const WRONG_FOR: Milliseconds = 3_600_000
 /** A space stays open for this long after its last reader: connections and what was learned of sources stay warm. */
 const LINGER: Milliseconds = 30_000
+/** Each may hold a descriptor for every source. */
+const MOST_LINGERING = shareOfDescriptors(1 / 16, 16, 1024)
 
 /** The piece spaces in use: each is fetched, checked and counted once, however many files and readers share it. */
 export class Spaces {
   readonly #options: SpacesOptions
   readonly #activity: Activity
   readonly #entries = new Map<SpaceId, Entry>()
+  /** Those without a reader, the longest first. */
+  readonly #lingering = new Map<SpaceId, Entry>()
   readonly #budget = fetchBudget(AHEAD_IN_FLIGHT)
   /** What all open files share. */
   readonly streaming: Streaming = streamingFor(AHEAD_IN_FLIGHT)
@@ -103,6 +108,7 @@ export class Spaces {
     }
     entry.users += 1
     clearTimeout(entry.lingering)
+    this.#lingering.delete(id)
     const held = entry
     let released = false
     return {
@@ -116,6 +122,12 @@ export class Spaces {
         if (held.users > 0) return
         held.lingering = setTimeout(() => this.#close(id, held), LINGER)
         held.lingering.unref()
+        this.#lingering.set(id, held)
+        if (this.#lingering.size <= MOST_LINGERING) return
+        for (const [oldest, idle] of this.#lingering) {
+          this.#close(oldest, idle)
+          break
+        }
       },
     }
   }
@@ -189,6 +201,7 @@ export class Spaces {
   #close(id: SpaceId, entry: Entry): void {
     clearTimeout(entry.lingering)
     if (this.#entries.get(id) === entry) this.#entries.delete(id)
+    if (this.#lingering.get(id) === entry) this.#lingering.delete(id)
     for (const wholeness of entry.wholes.values()) wholeness.close()
     entry.fetcher.close()
     entry.cache.close()
