@@ -110,7 +110,7 @@ export async function annexWorld(t: Pick<TestContext, 'after'>): Promise<AnnexWo
   t.after(async () => {
     // git-annex takes the write bits of its objects and their folders.
     await new Promise((resolve) => execFile('chmod', ['-R', 'u+w', folder], resolve))
-    await rm(folder, { recursive: true, force: true })
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   })
   await writeFile(join(folder, 'gitconfig'), CONFIG)
   return new AnnexWorld(folder)
