@@ -1,51 +1,24 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
-import { openEngine, type Engine, type EngineOptions } from '../../lib/engine/engine.js'
+import type { Engine, EngineOptions } from '../../lib/engine/engine.js'
 import type { OpenFile } from '../../lib/engine/volume.js'
-import { silentLog } from '../../lib/log/log.js'
 import { annexWorld } from '../support/annex.js'
+import { engineFor } from '../support/engine.js'
 import { httpServer, misbehaving } from '../support/http.js'
 import { pseudoRandom } from '../support/peers.js'
 import { makeSample } from '../support/sample.js'
 import { temporaryFolder } from '../support/temp.js'
 
 const LIMIT = { timeout: 60_000 }
-const MIB = 1024 * 1024
 
+/** An engine that may reach the servers of the test. */
 async function engineOf(
   t: TestContext,
   sources: readonly string[],
   options: Partial<EngineOptions> = {},
 ): Promise<Engine> {
-  const engine = await openEngine(sources, {
-    cacheFolder: join(await temporaryFolder(t), 'cache'),
-    cacheLimit: 256 * MIB,
-    minFree: MIB,
-    readahead: 4 * MIB,
-    verify: 'normal',
-    allowAddresses: ['127.0.0.0/8'],
-    swarm: {
-      peers: [],
-      port: 0,
-      uploadLimit: undefined,
-      downloadLimit: undefined,
-      maxConnections: 10,
-      dht: false,
-      lsd: false,
-      pex: false,
-      trackers: false,
-      webSeeds: false,
-      seed: false,
-    },
-    ref: undefined,
-    learnSizes: false,
-    log: silentLog,
-    forbid: () => false,
-    ...options,
-  })
-  t.after(() => engine.volume.close())
-  return engine
+  return engineFor(t, sources, { allowAddresses: ['127.0.0.0/8'], ...options })
 }
 
 async function openAt({ volume }: Engine, path: string, timeout = 10_000): Promise<OpenFile> {

@@ -2,46 +2,15 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { test, type TestContext } from 'node:test'
-import { openEngine, type Engine } from '../../lib/engine/engine.js'
-import { silentLog } from '../../lib/log/log.js'
+import { test } from 'node:test'
+import type { Engine } from '../../lib/engine/engine.js'
+import { engineFor } from '../support/engine.js'
 import { gpgHome } from '../support/gpg.js'
-import { temporaryFolder } from '../support/temp.js'
 import { toyWorld, type RemoteWorld } from '../support/external/toy.js'
 
 const MIB = 1024 * 1024
 const LIMIT = { timeout: 120_000 }
 const content = randomBytes(3 * MIB + 77)
-
-async function engineOf(t: TestContext, repository: string, cacheLimit = 256 * MIB): Promise<Engine> {
-  const engine = await openEngine([repository], {
-    cacheFolder: join(await temporaryFolder(t), 'cache'),
-    cacheLimit,
-    minFree: MIB,
-    readahead: 4 * MIB,
-    verify: 'normal',
-    allowAddresses: [],
-    swarm: {
-      peers: [],
-      port: 0,
-      uploadLimit: undefined,
-      downloadLimit: undefined,
-      maxConnections: 10,
-      dht: false,
-      lsd: false,
-      pex: false,
-      trackers: false,
-      webSeeds: false,
-      seed: false,
-    },
-    ref: undefined,
-    learnSizes: false,
-    log: silentLog,
-    forbid: () => false,
-  })
-  t.after(() => engine.volume.close())
-  return engine
-}
 
 /** Reads at an offset, or all of it. */
 async function readFrom({ volume }: Engine, at?: number): Promise<Buffer> {
@@ -86,7 +55,7 @@ for (const [name, settings, most] of KINDS) {
     await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
     await world.annex('repo', 'drop', '--quiet', '--force', 'f')
     await rm(join(world.folder, 'toy', '.log'))
-    const engine = await engineOf(t, join(world.folder, 'repo'))
+    const engine = await engineFor(t, join(world.folder, 'repo'))
     assert.ok((await readFrom(engine, 2 * MIB + 5)).equals(content.subarray(2 * MIB + 5, 2 * MIB + 1005)))
     assert.ok((await readFrom(engine)).equals(content))
     assert.ok((await retrievals(made)) <= most, `${await retrievals(made)} transfers`)
@@ -104,7 +73,7 @@ test('a file of more than half the cache is read from one transfer, within the b
   await world.annex('repo', 'drop', '--quiet', '--force', 'f')
   await rm(join(world.folder, 'toy', '.log'))
   const limit = 4 * MIB
-  const engine = await engineOf(t, join(world.folder, 'repo'), limit)
+  const engine = await engineFor(t, join(world.folder, 'repo'), { cacheLimit: limit })
   let highest = 0
   const watching = setInterval(() => {
     engine.store.usage().then(
@@ -129,10 +98,10 @@ test('content without a hash is not taken from a program, unless the user says s
   await world.git('repo', 'commit', '-q', '-m', 'WORM')
   await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
   await world.annex('repo', 'drop', '--quiet', '--force', 'f')
-  const refused = await engineOf(t, join(world.folder, 'repo'))
+  const refused = await engineFor(t, join(world.folder, 'repo'))
   await assert.rejects(readFrom(refused), /allow-unverified-downloads/)
   await world.git('repo', 'config', 'annex.security.allow-unverified-downloads', 'ACKTHPPT')
-  const allowed = await engineOf(t, join(world.folder, 'repo'))
+  const allowed = await engineFor(t, join(world.folder, 'repo'))
   assert.ok((await readFrom(allowed)).equals(content))
 })
 
@@ -153,7 +122,7 @@ test('a file that only git-annex can bring is read through the engine, chunked a
   await world.annex('repo', 'initremote', 'hook', 'type=hook', 'hooktype=mine', 'encryption=shared', 'chunk=1MiB')
   await world.annex('repo', 'copy', '--quiet', '--to', 'hook', 'f')
   await world.annex('repo', 'drop', '--quiet', '--force', 'f')
-  const engine = await engineOf(t, join(world.folder, 'repo'))
+  const engine = await engineFor(t, join(world.folder, 'repo'))
   assert.ok((await readFrom(engine, 2 * MIB)).equals(content.subarray(2 * MIB, 2 * MIB + 1000)))
   assert.ok((await readFrom(engine)).equals(content))
 })

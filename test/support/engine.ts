@@ -8,13 +8,13 @@ import { temporaryFolder } from './temp.js'
 
 const MIB = 1024 * 1024
 
-/** An engine for one repository as a mount would have it, which looks for no peers; closed when the test ends. */
+/** An engine for SOURCEs as a mount would have it, which looks for no peers; closed when the test ends. */
 export async function engineFor(
   t: Pick<TestContext, 'after'>,
-  repository: string,
+  sources: string | readonly string[],
   options: Partial<EngineOptions> = {},
 ): Promise<Engine> {
-  const engine = await openEngine([repository], {
+  const engine = await openEngine(typeof sources === 'string' ? [sources] : sources, {
     cacheFolder: join(await temporaryFolder(t), 'cache'),
     cacheLimit: 256 * MIB,
     minFree: MIB,
