@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { openEngine, type Engine, type EngineOptions } from '../../lib/engine/engine.js'
 import type { OpenFile } from '../../lib/engine/volume.js'
 import { silentLog } from '../../lib/log/log.js'
-import { temporaryFolder } from './temp.js'
 
 const MIB = 1024 * 1024
 
@@ -14,8 +15,15 @@ export async function engineFor(
   sources: string | readonly string[],
   options: Partial<EngineOptions> = {},
 ): Promise<Engine> {
-  const engine = await openEngine(typeof sources === 'string' ? [sources] : sources, {
-    cacheFolder: join(await temporaryFolder(t), 'cache'),
+  const folder = await mkdtemp(join(tmpdir(), 'annexfs-test-'))
+  let engine: Engine | undefined
+  // In one: hooks run in the order in which they were made, and an engine writes to its cache until it is closed.
+  t.after(async () => {
+    await engine?.volume.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+  engine = await openEngine(typeof sources === 'string' ? [sources] : sources, {
+    cacheFolder: join(folder, 'cache'),
     cacheLimit: 256 * MIB,
     minFree: MIB,
     readahead: 4 * MIB,
@@ -40,7 +48,6 @@ export async function engineFor(
     forbid: () => false,
     ...options,
   })
-  t.after(() => engine.volume.close())
   return engine
 }
 
