@@ -16,7 +16,7 @@ for (const program of ['annexfs.cjs', 'mount.annexfs.cjs']) {
   if (existsSync(path)) chmodSync(path, 0o755)
 }
 compileLoop()
-const page = compilePage(join(root, 'dist'))
+const page = await compilePage(join(root, 'dist'))
 process.exit((result.status ?? 1) || page)
 
 /**

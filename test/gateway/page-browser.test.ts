@@ -417,9 +417,13 @@ test('a page that nobody sees asks for nothing, and catches up when it is seen',
 test('the page is small', async (t) => {
   const { requests } = await look(t, busy())
   let bytes = 0
+  let sent = 0
   for (const request of new Set(requests.filter((one) => /\.(mjs|css)$/.test(one)))) {
     bytes += (await (await fetch(request)).arrayBuffer()).byteLength
+    const { headers } = await fetch(request, { method: 'HEAD', headers: { 'Accept-Encoding': 'gzip, br' } })
+    sent += Number(headers.get('content-length'))
   }
-  t.diagnostic(`${bytes} bytes of scripts and styles`)
-  assert.ok(bytes > 10_000 && bytes < 50_000, `${bytes} bytes`)
+  t.diagnostic(`${bytes} bytes of scripts and styles, ${sent} of them sent`)
+  assert.ok(bytes > 10_000 && bytes < 30_000, `${bytes} bytes`)
+  assert.ok(sent > 1_000 && sent < 12_000, `${sent} bytes sent`)
 })

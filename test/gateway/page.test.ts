@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer, get, request as httpRequest, type IncomingMessage } from 'node:http'
+import { createServer, get, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { AnnexfsError } from '../../lib/errors.js'
 import { pageHandler, type PageOptions } from '../../lib/gateway/page/page.js'
 import type { Snapshot } from '../../lib/status/snapshot.js'
@@ -93,6 +94,41 @@ test('a browser that has the page is not sent it again', async (t) => {
   assert.equal(await again.text(), '')
   const head = await fetch(`${url}/-/page.css`, { method: 'HEAD' })
   assert.equal(head.status, 200)
+})
+
+/** As it goes over the wire: `fetch` would undo the compression. */
+async function sent(url: string, accepted?: string): Promise<{ readonly headers: IncomingHttpHeaders; body: Buffer }> {
+  const asked = get(url, { headers: accepted === undefined ? {} : { 'Accept-Encoding': accepted } })
+  const [response] = (await once(asked, 'response')) as [IncomingMessage]
+  const chunks: Buffer[] = []
+  for await (const chunk of response) chunks.push(chunk as Buffer)
+  return { headers: response.headers, body: Buffer.concat(chunks) }
+}
+
+test('the page is sent compressed to who can read that, and plain to others', async (t) => {
+  const url = await serve(t, setStation())
+  for (const name of ['', 'page.mjs', 'page.css']) {
+    const plain = await sent(`${url}/-/${name}`)
+    assert.equal(plain.headers['content-encoding'], undefined)
+    assert.equal(plain.headers.vary, 'Accept-Encoding')
+    const cases: [string, string | undefined, (body: Buffer) => Buffer][] = [
+      ['gzip, deflate, br', 'br', brotliDecompressSync],
+      ['gzip', 'gzip', gunzipSync],
+      ['*', 'br', brotliDecompressSync],
+      ['br;q=0.2, gzip;q=0.9', 'gzip', gunzipSync],
+      ['br;q=0, *', 'gzip', gunzipSync],
+      ['gzip;q=0, deflate', undefined, (body) => body],
+      ['br;q=rubbish', undefined, (body) => body],
+      ['identity', undefined, (body) => body],
+    ]
+    for (const [accepted, coding, open] of cases) {
+      const { headers, body } = await sent(`${url}/-/${name}`, accepted)
+      assert.equal(headers['content-encoding'], coding, accepted)
+      assert.equal(headers['content-length'], String(body.length))
+      assert.equal(headers.etag === plain.headers.etag, coding === undefined, 'other bytes, another tag')
+      assert.ok(open(body).equals(plain.body), accepted)
+    }
+  }
 })
 
 test('the snapshot and the map of a file are JSON, and failures say why', async (t) => {

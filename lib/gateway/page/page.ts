@@ -43,14 +43,21 @@ export function pageHandler(station: Station, options: PageOptions = {}): PageHa
     if (path === '/-') return json(request, response, 308, {}, { Location: PREFIX })
     if (!path.startsWith(PREFIX)) return false
     const name = path.slice(PREFIX.length)
-    const asset = assetAt(name)
+    const asset = assetAt(name, request.headers['accept-encoding'])
     if (asset === undefined && !['events', 'snapshot', 'pieces'].includes(name)) return false
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return json(request, response, 405, { error: 'only GET and HEAD are for this' }, { Allow: 'GET, HEAD' })
     }
     if (asset !== undefined) {
       const fresh = request.headers['if-none-match'] === asset.etag
-      head(response, fresh ? 304 : 200, { 'Content-Type': asset.type, ETag: asset.etag, 'Cache-Control': 'no-cache' })
+      head(response, fresh ? 304 : 200, {
+        'Content-Type': asset.type,
+        ETag: asset.etag,
+        'Cache-Control': 'no-cache',
+        Vary: 'Accept-Encoding',
+        ...(asset.coding !== undefined && { 'Content-Encoding': asset.coding }),
+        ...(!fresh && { 'Content-Length': String(asset.body.byteLength) }),
+      })
       response.end(fresh || request.method === 'HEAD' ? undefined : asset.body)
       return true
     }
