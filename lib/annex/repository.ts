@@ -81,6 +81,12 @@ export class AnnexRepository {
       .slice(0, MOST_VALUES)
   }
 
+  /** All that is recorded of where `key` is, as an opaque text: it changes when somebody puts or drops a copy. */
+  async recordsOf(key: Key): Promise<string> {
+    const [locations, urls] = await Promise.all([this.keyLog(key, '.log'), this.keyLog(key, '.log.web')])
+    return `${locations}\n${urls}`
+  }
+
   /**
    * The recorded URLs of `key`, as recorded: `http…` for the web, `yt:URL`, `:URL` for another remote (a torrent's
    * `:URL#2` counts files from 1). Bytes that are not UTF-8 are percent-encoded.

@@ -96,7 +96,7 @@ function withOthers(found: SourceList, metainfo: Metainfo, plain: SpaceSpec, dep
     }
   }
   if (deps.manifests.settings.swarm) others.push(deps.swarm.source(metainfo))
-  return { sources: [...found.sources, ...others], unusable: found.unusable }
+  return { ...found, sources: [...found.sources, ...others] }
 }
 
 /** Whether a read failed because of bytes that have another hash than the manifest gives. */

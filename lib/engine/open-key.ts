@@ -223,7 +223,7 @@ function keySpace(content: KeyContent, size: Bytes, learned: Learned | undefined
     slice: { space, offset: 0, length: size },
     sources: async () => {
       const found = await find(content, deps, learned)
-      return { sources: found.sources, unusable: unusable(found) }
+      return { sources: found.sources, unusable: unusable(found), state: found.state }
     },
     check,
   }

@@ -67,7 +67,7 @@ const AHEAD_IN_FLIGHT: Bytes = 96 * 1024 * 1024
 /** Sources that are counted by name; a repository may name any number of URLs. */
 const MOST_COUNTED = 1_000
 const MOST_WRONG = 1_000
-/** A source that gave wrong bytes may be mended one day. */
+/** More than the longest time for which a source that gave wrong bytes is not asked. */
 const WRONG_FOR: Milliseconds = 3_600_000
 /** A space stays open for this long after its last reader: connections and what was learned of sources stay warm. */
 const LINGER: Milliseconds = 30_000
@@ -201,6 +201,7 @@ export class Spaces {
   #close(id: SpaceId, entry: Entry): void {
     clearTimeout(entry.lingering)
     if (this.#entries.get(id) === entry) this.#entries.delete(id)
+    if (!entry.history.trust.isBlank) this.#wrong.set(id, entry.history)
     if (this.#lingering.get(id) === entry) this.#lingering.delete(id)
     for (const wholeness of entry.wholes.values()) wholeness.close()
     entry.fetcher.close()

@@ -184,7 +184,7 @@ export class Wholeness {
       }
       log.error('content is not what its key says: everything cached of it was thrown away', {
         content: slice.space.id,
-        sources: [...fetcher.contributors].join(', ') || 'an earlier run',
+        sources: fetcher.contributors.names.join(', ') || 'an earlier run',
       })
       this.#purging = this.#purge().finally(() => {
         this.#purging = undefined
@@ -206,7 +206,7 @@ export class WrongContent extends AnnexfsError {
   constructor(id: string) {
     super(
       'CORRUPT',
-      `what was fetched of ${id} does not match its key; it was thrown away. Open the file again to try other sources`,
+      `what was fetched of ${id} does not match its key; it was thrown away. Open the file again to try again, from other sources first`,
     )
   }
 }

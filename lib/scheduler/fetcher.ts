@@ -1,7 +1,7 @@
 import type { CachedSpace } from '../cache/store.js'
 import { rateLimited, type Log } from '../log/log.js'
 import type { Demand, Source } from '../sources/source.js'
-import { pieceCount, pieceSize, type Milliseconds, type PieceSpace } from '../space/space.js'
+import { pieceCount, pieceSize, type Bytes, type Milliseconds, type PieceSpace } from '../space/space.js'
 import type { Piece } from '../verify/piece.js'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import { liarsAmong } from './assembly.js'
@@ -9,6 +9,7 @@ import type { FetchBudget } from './budget.js'
 import type { Supplier } from './candidates.js'
 import type { Carrier } from './carrier.js'
 import { Carriers } from './carriers.js'
+import { Contributors } from './contributors.js'
 import type { Crew } from './crew.js'
 import { explain, seconds, type Wait } from './explain.js'
 import { Flight, isForGood } from './flight.js'
@@ -55,6 +56,8 @@ export interface FetcherOptions {
 const WATCH_MANY: Milliseconds = 20
 /** With a single source there is nobody to ask instead. */
 const WATCH_ONE: Milliseconds = 250
+/** What is wrong and cost this much is not asked for again at once: a reader that tries again and again would load it. */
+const COSTLY: Bytes = 1024 * 1024
 /** A read that waits longer says so in the log. */
 const SLOW_AFTER: Milliseconds = 2_000
 /** With `explain`. */
@@ -72,8 +75,6 @@ export class Fetcher {
   readonly #supply: Supply
   #closed = false
   readonly #trust: Trust
-  /** Unchecked pieces that were brought since the content was last checked. */
-  readonly #brought = new Set<number>()
   #watch: NodeJS.Timeout | undefined
   #watchesMany = false
   #retryTimer: NodeJS.Timeout | undefined
@@ -130,18 +131,17 @@ export class Fetcher {
     }
   }
 
-  /** Names of the sources that brought unchecked pieces since this was last cleared. */
-  readonly contributors = new Set<string>()
+  readonly contributors = new Contributors()
 
   /** What is in the cache was shown to be right: whoever brought it is not to blame for what comes next. */
   vindicate(): void {
+    this.#trust.right(this.contributors.names)
     this.contributors.clear()
-    this.#brought.clear()
   }
 
   /**
    * What is in the cache was shown to be wrong: ends all transfers, and all waiting with `error`. A single source that
-   * brought all of it is not asked again.
+   * brought all of it is not asked again for some time.
    * @param pieces how many there are in the cache.
    * @returns when nothing of it can reach the cache any more.
    */
@@ -149,8 +149,9 @@ export class Fetcher {
     this.#failAll(error)
     this.#carriers.abortAll()
     await this.idle()
-    this.#trust.blame(this.contributors, this.#brought.size < pieces)
-    this.vindicate()
+    this.#trust.blame(this.contributors.all, this.contributors.pieces < pieces)
+    this.contributors.clear()
+    this.#supply.failed()
   }
 
   /** True while piece `index` is on its way. */
@@ -286,13 +287,7 @@ export class Fetcher {
       flight.settle(piece)
     }
     if (piece.assurance !== 'pending') return
-    this.#contributed(carrier)
-    this.#brought.add(piece.index)
-  }
-
-  #contributed(carrier: Carrier): void {
-    this.contributors.add(carrier.supplier.source.name)
-    for (const { supplier } of carrier.part?.assembly.parts ?? []) this.contributors.add(supplier.source.name)
+    this.contributors.brought(piece.index, carrier.supplier, carrier.part?.assembly)
   }
 
   #setAside(supplier: Supplier, reason: string): void {
@@ -310,8 +305,10 @@ export class Fetcher {
     const { supplier } = carrier
     const reason = reasonOf(error)
     const now = performance.now()
-    if (isAnnexfsError(error, 'CORRUPT')) this.#setAside(supplier, reason)
-    else {
+    if (isAnnexfsError(error, 'CORRUPT')) {
+      this.#setAside(supplier, reason)
+      if (supplier.holding.whole === true || supplier.holding.unit >= COSTLY) this.#trust.wrong(supplier, reason)
+    } else {
       supplier.rest = afterFailure(supplier.rest, now)
       supplier.place.failed(now)
       this.#options.log.debug('a source failed', { source: supplier.source.name, reason })
@@ -347,7 +344,7 @@ export class Fetcher {
 
   #giveUp(flight: Flight): void {
     this.#flights.delete(flight.index)
-    flight.fail(unavailable(this.#wait(flight), (source) => this.#trust.has(source)))
+    flight.fail(unavailable(this.#wait(flight), this.#trust))
     this.#supply.failed()
     if (this.#flights.size === 0) this.#supply.forgetOldRefusals()
   }

@@ -1,6 +1,7 @@
 import { AnnexfsError, type Attempt } from '../errors.js'
 import { HAS_NOT_SAID, seconds, type Wait } from './explain.js'
 import { hasPiece } from './offers.js'
+import type { Trust } from './trust.js'
 
 /** What a read is told that failed: what was tried, and what each source said. */
 
@@ -31,22 +32,21 @@ function queued(usable: readonly string[] | undefined): Attempt[] {
 }
 
 /** All sources have failed, or there are none. */
-export function unavailable(
-  { space, flight, suppliers, refused }: Wait,
-  trusts: (source: string) => boolean,
-): AnnexfsError {
-  const names = suppliers.map((one) => one.source.name)
-  const liars = names
-    .filter((name) => !trusts(name))
-    .map((source) => ({ source, reason: 'gave wrong bytes of it before' }))
-  const said = new Set(flight.attempts.map((one) => one.source))
+export function unavailable({ space, flight, suppliers, refused }: Wait, trust: Pick<Trust, 'explain'>): AnnexfsError {
+  const liars = suppliers.flatMap((one) => {
+    const reason = trust.explain(one)
+    return reason === undefined ? [] : [{ source: one.source.name, reason }]
+  })
+  const lied = new Set(liars.map((one) => one.source))
+  const failed = flight.attempts.filter((one) => !lied.has(one.source))
+  const said = new Set([...lied, ...failed.map((one) => one.source)])
   const aside = suppliers.flatMap(({ source: { name }, setAside }) =>
     setAside === false || said.has(name) ? [] : [{ source: name, reason: setAside }],
   )
   const lost = suppliers
     .filter((one) => one.setAside === false && !said.has(one.source.name) && !hasPiece(one, space, flight.index))
     .map((one) => ({ source: one.source.name, reason: 'does not have it any more' }))
-  const attempts = [...flight.attempts, ...aside, ...lost, ...refused, ...liars]
+  const attempts = [...failed, ...aside, ...lost, ...refused, ...liars]
   return new AnnexfsError('UNAVAILABLE', message(attempts), { attempts })
 }
 

@@ -11,6 +11,8 @@ export interface SourceList {
   readonly sources: readonly Source[]
   /** Said in the error when nothing can be had: places that have it but cannot be used, and why. */
   readonly unusable: readonly Attempt[]
+  /** What is recorded of the content and its places, as an opaque text: when it changes, liars are asked again. */
+  readonly state?: string
 }
 
 export interface SupplyOptions {
@@ -60,7 +62,7 @@ export class Supply {
 
   /** Those that nothing is held against. */
   get trusted(): Supplier[] {
-    return this.ready.filter((one) => one.setAside === false && this.#options.trust.has(one.source.name))
+    return this.ready.filter((one) => one.setAside === false && this.#options.trust.has(one))
   }
 
   /** Those that may be asked now. */
@@ -91,7 +93,7 @@ export class Supply {
     if (this.#looking) return
     this.#looking = true
     this.#lookedUp = performance.now()
-    const { space, log, sources, places, onChange, onFailure } = this.#options
+    const { space, log, sources, places, trust, onChange, onFailure } = this.#options
     try {
       const list = await sources()
       if (this.#closed) {
@@ -99,6 +101,7 @@ export class Supply {
         return
       }
       this.#unusable = list.unusable
+      if (list.state !== undefined) trust.recorded(list.state)
       this.#suppliers = findSuppliers(space, list.sources, places, log, onChange)
     } catch (error) {
       onFailure(error)

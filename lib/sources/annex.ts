@@ -34,6 +34,8 @@ export interface KeySources {
   readonly elsewhere: readonly string[]
   /** Whether any record says that the content is somewhere, dead repositories and this one apart. */
   readonly known: boolean
+  /** As `SourceList.state`: another when a copy was put or dropped, or one of the remotes is configured anew. */
+  readonly state: string
 }
 
 /** More URLs than this of one key are somebody's mistake or attack. */
@@ -51,7 +53,12 @@ const BY_GIT_ANNEX = 10_000
  */
 export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySources> {
   const { annex, key, log } = options
-  const [locations, urls, remotes] = await Promise.all([annex.locations(key), annex.urls(key), annex.remotes()])
+  const [locations, urls, remotes, records] = await Promise.all([
+    annex.locations(key),
+    annex.urls(key),
+    annex.remotes(),
+    annex.recordsOf(key),
+  ])
   const located = new Set(locations)
   const unsupported: Attempt[] = []
   const candidates = remotes.filter((remote) => mayHave(remote, located, annex.uuid) && !isUrlRemote(remote))
@@ -79,7 +86,8 @@ export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySour
   const beyond = locations.filter((uuid) => !reachable.has(uuid) && !named.has(uuid) && uuid !== annex.uuid)
   const elsewhere = await Promise.all(beyond.map(async (uuid) => (await annex.describe(uuid)) ?? uuid))
   const known = locations.some((uuid) => uuid !== annex.uuid) || urls.length > 0
-  return { sources: sources.sort((a, b) => a.cost - b.cost), torrents, unsupported, elsewhere, known }
+  const state = stateOf(records, candidates)
+  return { sources: sources.sort((a, b) => a.cost - b.cost), torrents, unsupported, elsewhere, known, state }
 }
 
 async function remoteSources(
@@ -107,6 +115,14 @@ async function remoteSources(
     sources.push(await remoteSource({ remote, way, stores, annex, key, name, cost, log }))
   }
   return sources
+}
+
+/** Nothing of it can be read back: settings may hold secrets. */
+function stateOf(records: string, remotes: readonly AnnexRemote[]): string {
+  const settings = remotes.map((remote) => [{ ...remote, config: null }, ...remote.config])
+  return createHash('sha256')
+    .update(JSON.stringify([records, settings]))
+    .digest('hex')
 }
 
 /** Remotes that are reached by the key's URLs alone. */

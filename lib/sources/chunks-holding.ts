@@ -87,6 +87,10 @@ export class StoredContent implements Holding {
     return layout.count === 1 && (this.#options.cipher !== undefined || first.whole === true)
   }
 
+  get version(): string | undefined {
+    return this.#chosen.first.version
+  }
+
   closedUntil(): Milliseconds {
     return this.#chosen.first.closedUntil?.() ?? 0
   }

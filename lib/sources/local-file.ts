@@ -11,6 +11,8 @@ export interface LocalFile {
   readonly size: Bytes
   /** Nobody is expected to change it: no write permission on it, and no other name (hard link) for it. */
   readonly settled: boolean
+  /** What tells it from another file in its place: inode and time. */
+  readonly version: string
   /** `length` bytes at `offset`. @throws AnnexfsError CORRUPT when the file has changed since, SYSTEM. */
   read(offset: Bytes, length: Bytes): Promise<Uint8Array>
   /** Fills `into` from `offset`, without a trip through the thread pool: for files on a local disk. @throws as read. */
@@ -43,6 +45,7 @@ export async function openLocalFile(path: LocalPath, expectedSize: Bytes | undef
 class OpenFile implements LocalFile {
   readonly size: Bytes
   readonly settled: boolean
+  readonly version: string
   readonly #path: LocalPath
   readonly #handle: FileHandle
   readonly #mtime: number
@@ -54,6 +57,7 @@ class OpenFile implements LocalFile {
     this.#handle = handle
     this.size = stats.size
     this.settled = (stats.mode & 0o222) === 0 && stats.nlink === 1
+    this.version = `${stats.ino} ${stats.mtimeMs}`
     this.#mtime = stats.mtimeMs
   }
 

@@ -47,6 +47,8 @@ export interface Holding {
   readonly parallel: number
   /** True when any read costs the transfer of the whole content first: used when nothing better has the piece. */
   readonly whole?: boolean
+  /** What tells the object there from a later one in its place (its time, say), where that is seen without reading it. */
+  readonly version?: string | undefined
   /** On `performance.now()`'s clock: until then it takes no requests (429 and 503 with Retry-After), others go first. */
   closedUntil?(): Milliseconds
   has(range: ByteRange): boolean

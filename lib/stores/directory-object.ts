@@ -112,6 +112,7 @@ export function fileObject(file: LocalFile, place: string): StoredObject {
     longest: 16 * BLOCK,
     parallel: 2,
     size: file.size,
+    version: file.version,
     read,
     all: async function* (most, demand) {
       if (file.size > most) {

@@ -97,6 +97,7 @@ export class SftpFiles implements HostFiles {
       return {
         size,
         ...(mode === undefined ? {} : { settled: (mode & WRITABLE) === 0 }),
+        ...(attributes.modified === undefined ? {} : { version: String(attributes.modified) }),
         parallel: PARALLEL,
         longest: LONGEST,
         read: (range, demand) => this.#read(session, handle, path, { ...attributes, size }, range, demand),

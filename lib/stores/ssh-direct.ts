@@ -46,6 +46,9 @@ export function readDirectly(object: StoredObject, open: OpenFile, log: Log): St
     longest: object.longest,
     parallel: object.parallel,
     ...(object.size === undefined ? {} : { size: object.size }),
+    get version() {
+      return file?.version
+    },
     read,
     all: (most, demand) => object.all(most, demand),
     close: () => {

@@ -12,6 +12,8 @@ export interface HostFile {
   readonly size: Bytes
   /** Nobody is expected to change it: no write permission on it. Undefined when the host does not say. */
   readonly settled?: boolean
+  /** What tells it from another file in its place: its time. Undefined when the host does not say. */
+  readonly version?: string
   /** How many reads at once it takes gladly. */
   readonly parallel: number
   /** The longest range worth asking in one read. */

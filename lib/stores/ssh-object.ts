@@ -92,6 +92,7 @@ function objectOf(files: HostFiles, path: Buffer, first: HostFile): StoredObject
     longest: first.longest,
     parallel: first.parallel,
     size,
+    ...(first.version === undefined ? {} : { version: first.version }),
     read,
     all: async function* (most, demand) {
       if (size > most) throw new AnnexfsError('CORRUPT', `the object has ${size} bytes, more than the ${most} allowed`)

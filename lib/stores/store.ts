@@ -44,6 +44,8 @@ export interface StoredObject {
   readonly whole?: boolean
   /** When the server, which has asked for quiet, may be asked again (`performance.now()`); 0 or before now: at once. */
   closedUntil?(): Milliseconds
+  /** As `Holding.version`. */
+  readonly version?: string | undefined
   /** What was learned of the size; undefined when it shows only at the end. */
   readonly size?: Bytes
   /** Exactly the bytes of `range`, which lies within the size, as `Holding.read` gives them, with the same errors. */
