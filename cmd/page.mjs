@@ -33,7 +33,9 @@ async function makeSmall(compiled, served) {
     esbuild = await import('esbuild')
   } catch (error) {
     // It has no program for each machine, and the page works without it.
-    process.stderr.write(`annexfs: the page is served as it is compiled, for esbuild cannot be used: ${error.message}\n`)
+    process.stderr.write(
+      `annexfs: the page is served as it is compiled, for esbuild cannot be used: ${error.message}\n`,
+    )
     const modules = readdirSync(compiled).filter((name) => extname(name) === '.mjs')
     for (const name of modules) copyFileSync(join(compiled, name), join(served, name))
     copyFileSync(style, join(served, 'page.css'))

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { Bytes, Milliseconds } from '../space/space.js'
-import type { Activity, Waiting } from './activity.js'
+import type { Activity } from './activity.js'
 import type { FileView } from './routed-file.js'
 import type { OpenFile } from './volume.js'
+import type { Waiting } from './waits.js'
 
 /** Streams of reads that are told apart in one open file: demuxers interleave a few. */
 const MOST_STREAMS = 8
@@ -85,16 +86,18 @@ export class WatchedFile implements OpenFile {
   async #wait(result: Promise<Uint8Array>, offset: Bytes, length: Bytes): Promise<Uint8Array> {
     const end = Math.min(this.size, offset + length)
     const waiting: Waiting = { file: this, range: { start: offset, end }, since: Date.now() }
-    this.#activity.waits(waiting)
+    this.#activity.waits.began(waiting)
+    let served = false
     try {
       const bytes = await result
+      served = true
       this.#given(offset, bytes.byteLength)
       return bytes
     } catch (error) {
       this.#activity.failed(this.path, error)
       throw error
     } finally {
-      this.#activity.answered(waiting)
+      this.#activity.waits.ended(waiting, served)
     }
   }
 

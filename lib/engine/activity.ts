@@ -1,21 +1,15 @@
 import { isAnnexfsError, reasonOf } from '../errors.js'
-import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
 import { WatchedFile } from './activity-file.js'
 import { Origins } from './activity-origins.js'
 import type { OpenFile } from './volume.js'
+import { Waits, type WaitsOptions } from './waits.js'
 
 /** An error that a reader got. */
 export interface ReadFailure {
   readonly time: Milliseconds
   readonly path: string
   readonly reason: string
-}
-
-/** A read that waits for bytes. */
-export interface Waiting {
-  readonly file: WatchedFile
-  readonly range: ByteRange
-  readonly since: Milliseconds
 }
 
 const MOST_ERRORS = 100
@@ -28,20 +22,20 @@ const LONGEST_REASON = 2_000
  */
 export class Activity {
   readonly origins = new Origins()
+  /** Reads that wait for bytes. */
+  readonly waits: Waits
   /** Bytes given to readers. */
   readBytes: Bytes = 0
   readonly #files = new Set<WatchedFile>()
-  readonly #waiting = new Set<Waiting>()
   readonly #errors: ReadFailure[] = []
+
+  constructor(options?: WaitsOptions) {
+    this.waits = new Waits(options)
+  }
 
   /** All that are open. */
   get files(): ReadonlySet<WatchedFile> {
     return this.#files
-  }
-
-  /** The oldest first. */
-  get waiting(): ReadonlySet<Waiting> {
-    return this.#waiting
   }
 
   /** The last errors that readers got, newest first. */
@@ -66,14 +60,6 @@ export class Activity {
   /** Called by {@link WatchedFile}. */
   closed(file: WatchedFile): void {
     this.#files.delete(file)
-  }
-
-  waits(waiting: Waiting): void {
-    this.#waiting.add(waiting)
-  }
-
-  answered(waiting: Waiting): void {
-    this.#waiting.delete(waiting)
   }
 
   /** Notes an error that a reader gets; that it gave up by itself is none. */

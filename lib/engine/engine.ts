@@ -86,14 +86,13 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
   const facts = openFacts({ folder: cacheFolder, log })
   const { allowAddresses, forbid } = options
   const stores = new StoreSets({ allowAddresses, cacheFolder, scratch: store.scratch, log, forbid })
-  const activity = new Activity()
+  const activity = new Activity({ log, explain: options.explain ?? false })
   const spaces = new Spaces({
     store,
     cacheLimit,
     log,
     activity,
     quota: options.quota,
-    explain: options.explain ?? false,
   })
   const deps: Deps = {
     spaces,
@@ -110,6 +109,7 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
     forbid: options.forbid,
   }
   const close = async (): Promise<void> => {
+    activity.waits.close()
     deps.spaces.close()
     await Promise.all([stores.close(), swarm.close(), client.close(), userClient.close()])
     await store.close()

@@ -22,8 +22,6 @@ export interface SpacesOptions {
   readonly activity?: Activity
   /** What all of them together may fetch; default: no bound. */
   readonly quota?: QuotaSpec | undefined
-  /** Log what each read that waited noticeably waited for. */
-  readonly explain?: boolean
 }
 
 /** What opening a piece space takes. */
@@ -147,7 +145,7 @@ export class Spaces {
   }
 
   #open(spec: SpaceSpec): Entry {
-    const { store, log, explain = false } = this.#options
+    const { store, log } = this.#options
     const activity = this.#activity
     const { space } = spec.slice
     const pieces = new PieceOrigins(space)
@@ -161,7 +159,7 @@ export class Spaces {
       quota: this.quota,
       places: this.#places,
       log,
-      explain,
+      onWaited: activity.waits.onPiece(space.id),
       trust: history.trust,
       onFetched: () => {
         for (const wholeness of wholes.values()) wholeness.pieceArrived()

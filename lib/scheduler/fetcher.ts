@@ -1,5 +1,5 @@
 import type { CachedSpace } from '../cache/store.js'
-import { rateLimited, type Log } from '../log/log.js'
+import type { Log } from '../log/log.js'
 import type { Demand, Source } from '../sources/source.js'
 import { pieceCount, pieceSize, type Bytes, type Milliseconds, type PieceSpace } from '../space/space.js'
 import type { Piece } from '../verify/piece.js'
@@ -11,7 +11,7 @@ import type { Carrier } from './carrier.js'
 import { Carriers } from './carriers.js'
 import { Contributors } from './contributors.js'
 import type { Crew } from './crew.js'
-import { explain, seconds, type Wait } from './explain.js'
+import { explain, type PieceSaid, type Wait } from './explain.js'
 import { Flight, isForGood } from './flight.js'
 import { afterFailure } from './health.js'
 import { Places, type Place } from './places.js'
@@ -40,8 +40,8 @@ export interface FetcherOptions {
   /** What is known of the sources' places, shared by all fetchers; default: places of its own. */
   readonly places?: Places
   readonly log: Log
-  /** Say of each read that waited noticeably what it waited for. */
-  readonly explain?: boolean
+  /** Told of each piece that came and that somebody waited for noticeably, and what each source said of it. */
+  readonly onWaited?: ((waited: PieceSaid) => void) | undefined
   /** What was learned of the sources earlier. */
   readonly trust?: Trust
   /** Called after each piece that was fetched and put into the cache. */
@@ -58,11 +58,8 @@ const WATCH_MANY: Milliseconds = 20
 const WATCH_ONE: Milliseconds = 250
 /** What is wrong and cost this much is not asked for again at once: a reader that tries again and again would load it. */
 const COSTLY: Bytes = 1024 * 1024
-/** A read that waits longer says so in the log. */
-const SLOW_AFTER: Milliseconds = 2_000
-/** With `explain`. */
-const NOTICED_AFTER: Milliseconds = 100
-const SLOW_LOGGED_EVERY: Milliseconds = 1_000
+/** People notice what takes longer. */
+export const NOTICED_AFTER: Milliseconds = 100
 
 /** Brings pieces of one space from its sources: most urgent first, spread over the sources, failing over. */
 export class Fetcher {
@@ -71,7 +68,6 @@ export class Fetcher {
   readonly #carriers: Carriers
   readonly #crew: Crew
   readonly #places: Places
-  readonly #slowLog: Log
   readonly #supply: Supply
   #closed = false
   readonly #trust: Trust
@@ -84,7 +80,6 @@ export class Fetcher {
     this.#options = options
     this.#trust = options.trust ?? new Trust()
     this.#places = options.places ?? new Places()
-    this.#slowLog = rateLimited(options.log, SLOW_LOGGED_EVERY)
     const { space, cache, budget, quota, onFetched, onBytes } = options
     const flights = this.#flights
     const { waste } = this.#places
@@ -190,8 +185,8 @@ export class Fetcher {
     return release === undefined ? promise : promise.finally(release)
   }
 
-  /** One line on what is going on for piece `index`; undefined when it is not being fetched. */
-  explain(index: number): string | undefined {
+  /** What is going on for piece `index`; undefined when it is not being fetched. */
+  explain(index: number): PieceSaid | undefined {
     const flight = this.#flights.get(index)
     return flight === undefined ? undefined : explain(this.#wait(flight))
   }
@@ -283,7 +278,8 @@ export class Fetcher {
         if (!this.#carriers.isWanted(other)) other.abort.abort()
       }
       this.#crew.waste.giveBack(Math.max(0, flight.spent - wasted))
-      if (this.#options.explain === true && flight.waited() > NOTICED_AFTER) this.#logWait(flight, this.#options.log)
+      const { onWaited } = this.#options
+      if (onWaited !== undefined && flight.waited() > NOTICED_AFTER) onWaited(explain(this.#wait(flight), carrier))
       flight.settle(piece)
     }
     if (piece.assurance !== 'pending') return
@@ -364,23 +360,9 @@ export class Fetcher {
       this.#watch = undefined
       return
     }
-    for (const flight of this.#flights.values()) {
-      if (flight.slowLogged || flight.waited() < SLOW_AFTER) continue
-      flight.slowLogged = true
-      this.#logWait(flight, this.#slowLog)
-    }
     if (this.#supply.found === undefined) return
     rescue(this.#crew, (carrier, error) => this.#carrierFailed(carrier, error))
     this.#schedulePump()
-  }
-
-  #logWait(flight: Flight, log: Log): void {
-    log.info('a read waits', {
-      waited: seconds(flight.waited()),
-      content: this.#options.space.id,
-      piece: flight.index,
-      sources: explain(this.#wait(flight)),
-    })
   }
 
   #wait(flight: Flight): Wait {

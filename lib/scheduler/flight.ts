@@ -33,8 +33,6 @@ export class Flight<C = Carrier> {
   readonly attempts: Attempt[] = []
   /** Since when somebody waits for it. */
   #readSince: Milliseconds | undefined
-  /** The log has been told that somebody waits long. */
-  slowLogged = false
   /** From one source alone, whole: in parts it failed before. */
   alone = false
   /** Who gave which part of it, when the parts together were wrong. */

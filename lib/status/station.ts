@@ -5,7 +5,7 @@ import type { Milliseconds } from '../space/space.js'
 import type { SwarmStatus } from '../swarm/swarm.js'
 import { pieceMapOf } from './piece-map.js'
 import type { FileStatus, OriginStatus, PeerStatus, Snapshot, Station, WaitingRead } from './snapshot.js'
-import { whatItWaitsFor } from './waiting.js'
+import { whatItWaitsFor } from '../engine/wait-reason.js'
 
 /** What the engine itself does not know. */
 export interface StationOptions {
@@ -177,7 +177,7 @@ function peersOf({ torrents }: SwarmStatus): PeerStatus[] {
 
 function waitingOf({ activity }: Engine): WaitingRead[] {
   const reads: WaitingRead[] = []
-  for (const { file, range, since } of activity.waiting) {
+  for (const { file, range, since } of activity.waits.now()) {
     if (reads.length >= MOST_WAITING) break
     reads.push({ path: file.path, range, since, what: whatItWaitsFor(file, range) })
   }

@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AnnexfsError, abortError, isAnnexfsError } from '../../lib/errors.js'
-import { silentLog, type Log } from '../../lib/log/log.js'
+import { silentLog } from '../../lib/log/log.js'
 import { fetchBudget } from '../../lib/scheduler/budget.js'
+import { inOneLine, pieceNumbers, type PieceSaid } from '../../lib/scheduler/explain.js'
 import { Fetcher } from '../../lib/scheduler/fetcher.js'
 import { Places } from '../../lib/scheduler/places.js'
 import type { Demand, Holding, Source } from '../../lib/sources/source.js'
@@ -87,7 +88,7 @@ function lineSource(
 function fetcherOf(
   sources: readonly Source[],
   space: PieceSpace,
-  more: { places?: Places; log?: Log; explain?: boolean } = {},
+  more: { places?: Places; onWaited?: (waited: PieceSaid) => void } = {},
 ): Fetcher {
   return new Fetcher({
     space,
@@ -347,25 +348,43 @@ test('goal 29: a clock that jumps ten years either way changes nothing', async (
   fetcher.close()
 })
 
-test('the log says in one line why a read waits: its piece, each source, what it said, what is being tried', async () => {
-  const lines: string[] = []
-  const log: Log = { ...silentLog, info: (message, fields) => lines.push(`${message} ${JSON.stringify(fields)}`) }
+test('of a piece that came late it is told what each source said, and of others nothing', async () => {
+  const told: PieceSaid[] = []
+  const onWaited = (waited: PieceSaid): unknown => told.push(waited)
   const slow = lineSource(bytes, 'slow', { latency: 300 })
   const refusing = lineSource(bytes, 'refusing', { down: true }, { cost: 190 })
   const absent: Source = { name: 'absent', cost: 200, find: async () => undefined }
-  const fetcher = fetcherOf([slow, refusing, absent], space, { log, explain: true })
+  const fetcher = fetcherOf([slow, refusing, absent], space, { onWaited })
   const waiting = fetcher.fetch(3, read)
   await sleep(150)
-  assert.match(fetcher.explain(3) ?? '', /slow: asked .* ago/)
+  assert.match(inOneLine([fetcher.explain(3) ?? assert.fail()]), /slow: asked .* ago/)
   await waiting
-  assert.equal(lines.length, 1, lines.join('\n'))
+  assert.deepEqual(
+    told.map(({ piece }) => piece),
+    [3],
+  )
   assert.match(
-    lines[0] ?? '',
-    /a read waits .*"piece":3.*slow: asked.*refusing: connection refused.*absent: does not have it/,
+    inOneLine(told),
+    /slow: brought it 0\.\d s after it was asked; refusing: connection refused.*; absent: does not have it/,
   )
   fetcher.close()
-  const silent = fetcherOf([slow], space, { log })
-  await silent.fetch(3, read)
-  assert.equal(lines.length, 1)
-  silent.close()
+  const quick = fetcherOf([lineSource(bytes, 'quick', {})], space, { onWaited })
+  await quick.fetch(3, read)
+  assert.equal(told.length, 1)
+  quick.close()
+})
+
+test('what sources said of several pieces is one line, which names the pieces that differ', () => {
+  const asked = { source: 'slow', what: 'asked 1.0 s ago' }
+  const failed = { source: 'web', what: 'HTTP 503' }
+  const line = inOneLine([
+    { piece: 4, said: [failed, asked] },
+    { piece: 5, said: [failed, asked] },
+    { piece: 7, said: [failed, { source: 'slow', what: 'brings piece 4 first' }] },
+  ])
+  assert.equal(line, 'web: HTTP 503; slow: asked 1.0 s ago (pieces 4 to 5), brings piece 4 first (piece 7)')
+  assert.equal(inOneLine([{ piece: 1, said: [] }]), 'no source has answered yet')
+  assert.equal(pieceNumbers([3]), 'piece 3')
+  assert.equal(pieceNumbers([9, 3, 4, 6, 5]), 'pieces 3 to 6 and 9')
+  assert.equal(pieceNumbers([1, 3, 5, 6]), 'pieces 1, 3 and 5 to 6')
 })
