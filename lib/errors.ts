@@ -32,12 +32,19 @@ export class AnnexfsError extends Error {
   readonly code: ErrorCode
   /** The errors of the single attempts, where several were made. */
   readonly attempts: readonly Attempt[]
+  /** It stays so until somebody does something about it: asking again in a moment cannot help. */
+  readonly lasting: boolean
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; attempts?: readonly Attempt[] } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; attempts?: readonly Attempt[]; lasting?: boolean } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'AnnexfsError'
     this.code = code
     this.attempts = options.attempts ?? []
+    this.lasting = options.lasting ?? ['FORBIDDEN', 'INVALID', 'UNSUPPORTED'].includes(code)
   }
 }
 
@@ -50,6 +57,11 @@ export interface Attempt {
 /** True when `error` is an {@link AnnexfsError} (with that code, when one is named). */
 export function isAnnexfsError(error: unknown, code?: ErrorCode): error is AnnexfsError {
   return error instanceof AnnexfsError && (code === undefined || error.code === code)
+}
+
+/** Whether asking again in a moment cannot help. */
+export function isLasting(error: unknown): boolean {
+  return error instanceof AnnexfsError && error.lasting
 }
 
 /** The code of a Node.js system error (`ENOENT`, `ECONNRESET`…), or undefined. */

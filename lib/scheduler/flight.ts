@@ -145,5 +145,5 @@ export function pauseAfter({ limits = {} }: Source, times: number): Milliseconds
 
 /** Whether asking the same source again cannot help. */
 export function isForGood(error: unknown): boolean {
-  return isAnnexfsError(error) && ['FORBIDDEN', 'INVALID', 'UNSUPPORTED', 'NOT_FOUND', 'CORRUPT'].includes(error.code)
+  return isAnnexfsError(error) && (error.lasting || error.code === 'NOT_FOUND' || error.code === 'CORRUPT')
 }

@@ -1,4 +1,4 @@
-import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
+import { AnnexfsError, isAnnexfsError, isLasting, reasonOf } from '../errors.js'
 import { printable } from '../log/log.js'
 import { annexUuid } from '../sources/git-remote.js'
 import { checkInside } from '../sources/range.js'
@@ -134,7 +134,7 @@ export async function gitSshStore(context: StoreContext): Promise<GitSshStore> {
 function mayPass(error: unknown): boolean {
   const ended = error instanceof SshEnded && !error.unconnected && error.end.code !== undefined
   const refused = ended || lacksSubsystem(error)
-  return !refused && (isAnnexfsError(error, 'UNAVAILABLE') || isAnnexfsError(error, 'TIMED_OUT'))
+  return !refused && !isLasting(error) && (isAnnexfsError(error, 'UNAVAILABLE') || isAnnexfsError(error, 'TIMED_OUT'))
 }
 
 async function openByProtocol(pool: P2pPool, name: ObjectName, signal: AbortSignal): Promise<StoredObject | undefined> {
@@ -168,9 +168,10 @@ async function repositoryObjects(files: HostFiles, path: string, uuid: string, s
     const found = annexUuid(config)
     if (found !== undefined && (uuid === '' || found === uuid)) return `${gitDir}/annex/objects`
     const what = found === undefined ? 'one that git-annex was never used in' : printable(found.slice(0, 100))
-    throw new AnnexfsError('UNAVAILABLE', `the repository at ${printable(path)} is ${what} now, not ${uuid}`)
+    const message = `the repository at ${printable(path)} is ${what} now, not ${uuid}`
+    throw new AnnexfsError('UNAVAILABLE', message, { lasting: true })
   }
-  throw new AnnexfsError('UNAVAILABLE', `there is no git repository at ${printable(path)}`)
+  throw new AnnexfsError('UNAVAILABLE', `there is no git repository at ${printable(path)}`, { lasting: true })
 }
 
 async function smallFile(files: HostFiles, path: string, signal: AbortSignal): Promise<string | undefined> {

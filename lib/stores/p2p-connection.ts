@@ -51,6 +51,7 @@ export class P2pConnection {
         throw new AnnexfsError(
           'UNAVAILABLE',
           `at ${channel.host} is the repository ${printable(found.slice(0, 100))} now, not ${uuid}`,
+          { lasting: true },
         )
       }
       channel.write(`VERSION ${VERSION}\n`)

@@ -1,6 +1,7 @@
 import { displayKey, type Key } from '../annex/key.js'
 import { AnnexfsError, isAnnexfsError, throwIfAborted } from '../errors.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
+import { BackOff } from './back-off.js'
 import { chooseConnection, leadsTo, type Wish } from './p2p-choice.js'
 import type { P2pConnection } from './p2p-connection.js'
 import { unlessAborted } from './ssh-channel.js'
@@ -14,8 +15,6 @@ const IDLE: Milliseconds = 60_000
 const LONGEST_FOLLOW: Milliseconds = 2_000
 /** A connection that was silent for so long while it was read from is not trusted to wake up. */
 const STALLED: Milliseconds = 1_000
-/** After a failure to connect, tries fail at once for so long; doubled each time. */
-const BACK_OFF: readonly [Milliseconds, Milliseconds] = [250, 5_000]
 /** Before anything was measured. */
 const FIRST_REOPENING: Milliseconds = 200
 const FIRST_RATE = 4_096
@@ -54,7 +53,7 @@ export class P2pPool {
   #measured: { bytes: Bytes; time: Milliseconds } = { bytes: 0, time: 0 }
   #opening = 0
   #connected = false
-  #failure: { readonly error: unknown; readonly until: Milliseconds; readonly wait: Milliseconds } | undefined
+  readonly #backOff = new BackOff()
   #closed = false
   #receivedBefore: Bytes = 0
 
@@ -227,7 +226,7 @@ export class P2pPool {
   }
 
   async #open(): Promise<Entry> {
-    if (this.#failure !== undefined && performance.now() < this.#failure.until) throw this.#failure.error
+    this.#backOff.check()
     const since = performance.now()
     this.#opening++
     try {
@@ -236,7 +235,7 @@ export class P2pPool {
       // The first one also made the connection that the others share.
       if (this.#connected) this.#costs.reopening += (performance.now() - since - this.#costs.reopening) / 4
       this.#connected = true
-      this.#failure = undefined
+      this.#backOff.succeeded()
       this.#entries.add(entry)
       if (this.#closed) {
         await this.#drop(entry)
@@ -244,8 +243,7 @@ export class P2pPool {
       }
       return entry
     } catch (error) {
-      const wait = Math.min(BACK_OFF[1], (this.#failure?.wait ?? BACK_OFF[0] / 2) * 2)
-      this.#failure = { error, until: performance.now() + wait, wait }
+      this.#backOff.failed(error)
       if (isAnnexfsError(error, 'TIMED_OUT')) await this.#options.silent()
       throw error
     } finally {

@@ -3,6 +3,7 @@ import { printable } from '../log/log.js'
 import { checkInside } from '../sources/range.js'
 import type { Demand } from '../sources/source.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
+import { BackOff } from './back-off.js'
 import { unlessAborted } from './ssh-channel.js'
 import type { HostFile, HostFiles } from './ssh-files.js'
 import { noSubsystem, SshEnded } from './ssh-failure.js'
@@ -30,9 +31,11 @@ const PARALLEL = 4
 const LONGEST: Bytes = 16 * 1024 * 1024
 /** Files that are open at the host at once: OpenSSH has room for 1,000. */
 const MOST_OPEN = 200
-
-/** After a failure to connect, tries fail at once for so long; doubled each time. */
-const BACK_OFF: readonly [Milliseconds, Milliseconds] = [250, 5_000]
+/**
+ * With no file open the session ends after so long, and ssh's connection with it: it holds a process at the host, which some
+ * allow few of. Longer than somebody pauses who looks through files; a new one costs some round trips.
+ */
+const IDLE: Milliseconds = 45_000
 
 const TYPE = 0o170000
 const REGULAR = 0o100000
@@ -41,15 +44,19 @@ const WRITABLE = 0o222
 /** Files over the sftp subsystem of ssh: one session, shared by all reads, opened anew when it has ended. */
 export class SftpFiles implements HostFiles {
   readonly #host: SshHost
+  readonly #idle: Milliseconds
   #session: Promise<SftpSession> | undefined
   #receivedBefore: Bytes = 0
   #current: SftpSession | undefined
-  #failure: { readonly error: unknown; readonly until: Milliseconds; readonly wait: Milliseconds } | undefined
+  readonly #backOff = new BackOff()
+  /** Files that are open or being opened. */
   #open = 0
+  #timer: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor(host: SshHost) {
+  constructor(host: SshHost, idle = IDLE) {
     this.#host = host
+    this.#idle = idle
   }
 
   get received(): Bytes {
@@ -64,29 +71,44 @@ export class SftpFiles implements HostFiles {
 
   async close(): Promise<void> {
     this.#closed = true
+    clearTimeout(this.#timer)
     // One that could not be opened has nothing to close.
     const session = await this.#session?.catch(() => undefined)
     await session?.close()
   }
 
   async #openFile(path: Buffer): Promise<HostFile | undefined> {
-    const session = await this.#live()
     if (this.#open >= MOST_OPEN) {
       throw new AnnexfsError('UNAVAILABLE', `${MOST_OPEN} files are open at ${this.#host.name} already`)
     }
+    clearTimeout(this.#timer)
+    this.#open++
+    let file: HostFile | undefined
+    try {
+      file = await this.#openNow(path)
+      return file
+    } finally {
+      if (file === undefined) this.#left()
+    }
+  }
+
+  /** A file was closed, or could not be opened. */
+  #left(): void {
+    this.#open--
+    if (this.#open > 0 || this.#closed) return
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => void this.#current?.close(), this.#idle).unref()
+  }
+
+  async #openNow(path: Buffer): Promise<HostFile | undefined> {
+    const session = await this.#live()
     const opened = await this.#request(session, (id) => openPacket(id, path))
     if (opened.type === SFTP.STATUS) return this.#refused(parseStatus(opened.body), path)
     if (opened.type !== SFTP.HANDLE) throw malformed(`an answer of type ${opened.type} to an open`)
     const handle = Buffer.from(parseText(opened.body))
-    this.#open++
+    // A file that was only read loses nothing when its close fails.
+    const close = (): void => void session.request((id) => handlePacket(SFTP.CLOSE, id, handle)).catch(() => undefined)
     let closed = false
-    const close = (): void => {
-      if (closed) return
-      closed = true
-      this.#open--
-      // A file that was only read loses nothing when its close fails.
-      session.request((id) => handlePacket(SFTP.CLOSE, id, handle)).catch(() => undefined)
-    }
     try {
       const attributes = await this.#attributes(session, handle)
       const { size, mode } = attributes
@@ -101,7 +123,12 @@ export class SftpFiles implements HostFiles {
         parallel: PARALLEL,
         longest: LONGEST,
         read: (range, demand) => this.#read(session, handle, path, { ...attributes, size }, range, demand),
-        close,
+        close: () => {
+          if (closed) return
+          closed = true
+          close()
+          this.#left()
+        },
       }
     } catch (error) {
       close()
@@ -202,7 +229,7 @@ export class SftpFiles implements HostFiles {
 
   async #connect(): Promise<SftpSession> {
     try {
-      if (this.#failure !== undefined && performance.now() < this.#failure.until) throw this.#failure.error
+      this.#backOff.check()
       return await this.#connectNow()
     } catch (error) {
       this.#session = undefined
@@ -214,12 +241,11 @@ export class SftpFiles implements HostFiles {
     try {
       const session = await SftpSession.open(await this.#host.run({ subsystem: 'sftp' }, 'sftp'))
       this.#current = session
-      this.#failure = undefined
+      this.#backOff.succeeded()
       if (this.#closed) await session.close()
       return session
     } catch (error) {
-      const wait = Math.min(BACK_OFF[1], (this.#failure?.wait ?? BACK_OFF[0] / 2) * 2)
-      this.#failure = { error, until: performance.now() + wait, wait }
+      this.#backOff.failed(error)
       if (isAnnexfsError(error, 'TIMED_OUT')) await this.#host.reconnect()
       // Over a shared connection, ssh does not say that it was the subsystem that was refused.
       const unsaid = error instanceof SshEnded && error.unconnected && error.end.complaint.trim() === ''

@@ -14,7 +14,8 @@ export class SshEnded extends AnnexfsError {
   readonly end: SshEnd
 
   constructor(host: string, what: string, end: SshEnd) {
-    super('UNAVAILABLE', `${what} at ${host} over ssh: ${explain(host, end)}`)
+    const { reason, lasting } = explain(host, end)
+    super('UNAVAILABLE', `${what} at ${host} over ssh: ${reason}`, { lasting })
     this.end = end
   }
 
@@ -24,32 +25,79 @@ export class SshEnded extends AnnexfsError {
   }
 }
 
-/** Signs of what commonly goes wrong, and what to do. Case does not matter. */
-const CAUSES: readonly (readonly [RegExp, (host: string) => string])[] = [
-  [
-    /host key verification failed|remote host identification has changed|no matching host key|host key is known/,
-    (host) => `the key of the host is not known or has changed. Connect once with "ssh ${host}" and check it`,
-  ],
-  [
-    /permission denied|too many authentication failures/,
-    (host) => `no key was accepted, and passwords are not asked for. Make "ssh ${host}" work without one (ssh-agent)`,
-  ],
-  [/could not resolve hostname/, () => 'the host name is not known'],
-  [
-    /connection refused|connection timed out|no route to host|network is unreachable|operation timed out/,
-    () => 'the host cannot be reached',
-  ],
-  [/expected repository uuid/, () => 'another repository is there now than the remote was made for'],
-  [/failed to read git config|not a git repository/, () => 'there is no repository at that path'],
-  [/dubious ownership/, () => 'git at the host refuses to open a repository of another user'],
-  [/is not currently set up to permit|rejecting|git-annex-shell: .*not allowed/, () => 'the host does not permit it'],
+interface Cause {
+  /** Case does not matter. */
+  readonly sign: RegExp
+  readonly means: (host: string) => string
+  /** Nothing changes it but somebody who acts. */
+  readonly lasting: boolean
+}
+
+/** Signs of what commonly goes wrong, of OpenSSH, PuTTY's plink and git-annex-shell, and what to do. */
+const CAUSES: readonly Cause[] = [
+  {
+    sign: /host key verification failed|remote host identification has changed|no matching host key|host key is known|host key is not cached|host key does not match/,
+    means: (host) => `the key of the host is not known or has changed. Connect once with "ssh ${host}" and check it`,
+    lasting: true,
+  },
+  {
+    sign: /permission denied \(|permission denied, please|too many authentication failures|no supported authentication methods/,
+    means: (host) =>
+      `no key was accepted, and passwords are not asked for. Make "ssh ${host}" work without one (ssh-agent)`,
+    lasting: true,
+  },
+  {
+    sign: /could not resolve hostname|host does not exist/,
+    means: () => 'the host name is not known. Is it right (git remote -v), and is there a network?',
+    lasting: true,
+  },
+  {
+    sign: /connection refused|connection timed out|no route to host|network is unreachable|operation timed out/,
+    means: () => 'the host cannot be reached',
+    lasting: false,
+  },
+  {
+    sign: /expected repository uuid/,
+    means: () => 'another repository is there now than the remote was made for',
+    lasting: true,
+  },
+  {
+    sign: /failed to read git config|not a git repository/,
+    means: () => 'there is no repository at that path; see git remote -v',
+    lasting: true,
+  },
+  {
+    sign: /dubious ownership/,
+    means: () => 'git at the host refuses to open a repository of another user',
+    lasting: true,
+  },
+  {
+    sign: /is not currently set up to permit|rejecting|git-annex-shell: .*not allowed/,
+    means: () => 'the host does not permit it',
+    lasting: true,
+  },
 ]
 
-function explain(host: string, { code, complaint }: SshEnd): string {
-  const said = printable(complaint.trim().split('\n').slice(-3).join(' ').slice(-500))
-  const cause = CAUSES.find(([sign]) => sign.test(complaint.toLowerCase()))?.[1](host)
-  const ended = code === undefined ? 'it was ended' : code === 0 ? 'it ended early' : `it ended with exit code ${code}`
-  return `${cause ?? ended}${said === '' ? '' : ` (it said: ${said})`}`
+function explain(host: string, { code, complaint }: SshEnd): { readonly reason: string; readonly lasting: boolean } {
+  const said = printable(
+    complaint
+      .trim()
+      .split(/[\r\n]+/)
+      .slice(-3)
+      .join(' ')
+      .slice(-500),
+  )
+  const cause = CAUSES.find(({ sign }) => sign.test(complaint.toLowerCase()))
+  const reason = `${cause?.means(host) ?? ended(code, said)}${said === '' ? '' : ` (it said: ${said})`}`
+  return { reason, lasting: cause?.lasting ?? false }
+}
+
+function ended(code: number | undefined, said: string): string {
+  if (code === undefined) return 'it was ended'
+  if (code === 0) return 'it ended early'
+  // What connections share is made by a process of ssh in the background, which says nothing when it loses the host.
+  if (code === 255 && said === '') return 'the connection was lost, and ssh did not say why'
+  return `it ended with exit code ${code}`
 }
 
 /** True when the host has no such program, or lets nothing but sftp be run: something else may work there. */

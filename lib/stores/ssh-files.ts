@@ -1,7 +1,7 @@
 import { AnnexfsError, reasonOf } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Demand } from '../sources/source.js'
-import type { ByteRange, Bytes } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import { lacksSubsystem } from './ssh-failure.js'
 import type { SshHost } from './ssh-host.js'
 import { SftpFiles } from './sftp-files.js'
@@ -32,9 +32,12 @@ export interface HostFiles {
   close(): Promise<void>
 }
 
-/** Files over sftp where the host offers it, else through a shell there. */
-export function hostFiles(host: SshHost, log: Log): HostFiles {
-  const sftp = new SftpFiles(host)
+/**
+ * Files over sftp where the host offers it, else through a shell there.
+ * @param idle what is not used for so long is closed, and opened again when it is wanted.
+ */
+export function hostFiles(host: SshHost, log: Log, idle?: Milliseconds): HostFiles {
+  const sftp = new SftpFiles(host, idle)
   let shell: ShellFiles | undefined
   let closed = false
   return {
@@ -52,7 +55,7 @@ export function hostFiles(host: SshHost, log: Log): HostFiles {
           host: host.name,
           reason: reasonOf(error),
         })
-        shell ??= new ShellFiles(host)
+        shell ??= new ShellFiles(host, idle)
         return shell.open(path, signal)
       }
     },

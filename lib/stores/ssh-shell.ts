@@ -2,7 +2,8 @@ import { AnnexfsError, isAnnexfsError, throwIfAborted } from '../errors.js'
 import { printable } from '../log/log.js'
 import { checkInside } from '../sources/range.js'
 import type { Demand } from '../sources/source.js'
-import type { ByteRange, Bytes } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
+import { BackOff } from './back-off.js'
 import { unlessAborted, type SshChannel } from './ssh-channel.js'
 import type { HostFile, HostFiles } from './ssh-files.js'
 import type { SshHost } from './ssh-host.js'
@@ -15,6 +16,8 @@ const CHUNK: Bytes = 256 * 1024
 const LONGEST_LINE: Bytes = 1024
 /** Lines that a login script may print before the shell listens. */
 const MOST_NOISE = 100
+/** A shell that nobody asks ends after so long, as an sftp session does. */
+const IDLE: Milliseconds = 45_000
 const READY = 'annexfs: ready'
 
 /**
@@ -24,13 +27,17 @@ const READY = 'annexfs: ready'
 export class ShellFiles implements HostFiles {
   readonly #host: SshHost
   #shell: SshChannel | undefined
+  readonly #backOff = new BackOff()
   #receivedBefore: Bytes = 0
   /** The end of the queue for the shell. */
   #last: Promise<void> = Promise.resolve()
   readonly #closing = new AbortController()
+  readonly #idle: Milliseconds
+  #timer: NodeJS.Timeout | undefined
 
-  constructor(host: SshHost) {
+  constructor(host: SshHost, idle = IDLE) {
     this.#host = host
+    this.#idle = idle
   }
 
   get received(): Bytes {
@@ -55,6 +62,7 @@ export class ShellFiles implements HostFiles {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#timer)
     this.#closing.abort(this.#closedError())
     await this.#shell?.close()
   }
@@ -161,7 +169,16 @@ export class ShellFiles implements HostFiles {
     let release: () => void = () => undefined
     this.#last = new Promise((resolve) => (release = resolve))
     await before
-    return release
+    clearTimeout(this.#timer)
+    return () => {
+      this.#timer = setTimeout(() => this.#rest(), this.#idle).unref()
+      release()
+    }
+  }
+
+  /** Nobody has asked it anything for some time. */
+  #rest(): void {
+    if (this.#shell !== undefined) void this.#end(this.#shell)
   }
 
   async #live(): Promise<SshChannel> {
@@ -169,15 +186,20 @@ export class ShellFiles implements HostFiles {
     if (this.#shell !== undefined && !this.#shell.over) return this.#shell
     this.#receivedBefore += this.#shell?.received ?? 0
     this.#shell = undefined
+    this.#backOff.check()
     const shell = await this.#host.run({ command: 'sh' }, 'a shell')
     this.#shell = shell
     try {
       shell.write(`LC_ALL=C; export LC_ALL; printf '%s\\n' '${READY}'\n`)
       for (let line = 0; line < MOST_NOISE; line++) {
-        if ((await shell.line(LONGEST_LINE)) === READY) return shell
+        if ((await shell.line(LONGEST_LINE)) === READY) {
+          this.#backOff.succeeded()
+          return shell
+        }
       }
       throw this.#strange('')
     } catch (error) {
+      this.#backOff.failed(error)
       if (isAnnexfsError(error, 'TIMED_OUT')) await this.#host.reconnect()
       await this.#end(shell)
       throw error

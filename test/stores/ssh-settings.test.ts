@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { chmod, chown, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { isAnnexfsError } from '../../lib/errors.js'
+import { isAnnexfsError, isLasting } from '../../lib/errors.js'
 import { gitSshStore } from '../../lib/stores/git-ssh.js'
 import { isSshUrl, parseSshUrl, pathAtHost } from '../../lib/stores/ssh-address.js'
 import { shellQuote, splitWords, sshSettings } from '../../lib/stores/ssh-program.js'
@@ -195,6 +195,7 @@ test('what went wrong is said in words', { timeout: 120_000 }, async (t) => {
       ['a key that is not accepted', { accepted: false }, /no key was accepted, and passwords are not asked for/],
       ['no server', {}, /cannot be reached/, (url) => url.replace(/:\d+/, ':1')],
       ['no repository', {}, /no repository at that path/, (url) => `${url}/nowhere`],
+      ['no such host', {}, /host name is not known/, (url) => url.replace(/@[^:]+/, '@nowhere.invalid')],
     ]
   for (const [name, options, message, change] of cases) {
     await t.test(name, async (t) => {
@@ -210,6 +211,8 @@ test('what went wrong is said in words', { timeout: 120_000 }, async (t) => {
       await assert.rejects(store.open(named(key), soon()), (error) => {
         assert.ok(isAnnexfsError(error, 'UNAVAILABLE'), String(error))
         assert.match(error.message, message)
+        // Only a server that is not there may be there in a moment.
+        assert.equal(isLasting(error), name !== 'no server')
         return true
       })
     })
