@@ -7,30 +7,44 @@ import { fileURLToPath } from 'node:url'
 import { EXIT } from './exit-codes.js'
 import { tellServiceManager } from './readiness.js'
 
-/** A log that has grown beyond this is started afresh with the next mount. */
+/** A log that has grown beyond this is started afresh with the next start. */
 const MOST_LOG = 10 * 1024 * 1024
 
+/** What is to go on in the background. */
+export interface DaemonOptions {
+  readonly command: 'mount' | 'serve'
+  /** All that was given to the command. */
+  readonly argv: readonly string[]
+  /** Names the log: those who have the same one write to the same file. */
+  readonly log: string
+}
+
 /**
- * Runs `annexfs mount ARGV` without --daemon in a process of its own and returns when its mount answers: 0 then, else
- * its exit code, after showing what it said. Its log goes to a file in the user's state folder.
+ * Runs the command without --daemon in a process of its own and returns when that answers: 0 then, else its exit code,
+ * after showing what it said. What it gave to {@link tellReady} is printed. Its log goes to a file in the user's state
+ * folder.
  */
-export async function startDaemon(argv: readonly string[], mountpoint: string): Promise<number> {
-  const path = logFile(mountpoint)
+export async function startDaemon({ command, argv, log: name }: DaemonOptions): Promise<number> {
+  const path = logFile(name)
   const log = openSync(path, 'a', 0o600)
   fchmodSync(log, 0o600)
   if (fstatSync(log).size > MOST_LOG) ftruncateSync(log, 0)
   const before = fstatSync(log).size
   const end = argv.indexOf('--')
-  const own = argv.filter((argument, index) => argument !== '--daemon' || (end >= 0 && index > end))
-  const child = spawn(process.execPath, [entry(), 'mount', ...own], {
+  const own = argv.filter((argument, index) => !/^--daemon(=|$)/.test(argument) || (end >= 0 && index > end))
+  const child = spawn(process.execPath, [entry(), command, ...own], {
     detached: true,
     stdio: ['ignore', log, log, 'ipc'],
     // Threads of libfuse come and go; an arena of malloc for each would stay (native-notes.md).
     env: { MALLOC_ARENA_MAX: '2', ...process.env },
   })
   closeSync(log)
+  let address = ''
   const code = await new Promise<number>((resolve) => {
-    child.once('message', () => resolve(EXIT.ok))
+    child.once('message', (message) => {
+      if (typeof message === 'string') address = message
+      resolve(EXIT.ok)
+    })
     child.once('exit', (status) => resolve(status ?? EXIT.failed))
     child.once('error', () => resolve(EXIT.system))
   })
@@ -40,27 +54,31 @@ export async function startDaemon(argv: readonly string[], mountpoint: string): 
     return code
   }
   process.stderr.write(`${said}annexfs: process ${child.pid ?? '?'}, log in ${path}\n`)
+  if (address !== '') process.stdout.write(`${address}\n`)
   child.disconnect()
   child.unref()
   return EXIT.ok
 }
 
-/** Tells the process that waits for this mount, and the service manager, if there are any, that it answers. */
-export async function tellReady(): Promise<void> {
+/**
+ * Tells the process that waits for this one, and the service manager, if there are any, that it answers.
+ * @param address what who started it is to be told.
+ */
+export async function tellReady(address = ''): Promise<void> {
   await tellServiceManager()
   if (process.send === undefined) return
   await new Promise<void>((resolve) => {
-    process.send?.('ready', () => resolve())
+    process.send?.(address, () => resolve())
   })
   if (process.connected) process.disconnect()
 }
 
-function logFile(mountpoint: string): string {
+function logFile(name: string): string {
   const xdg = process.env['XDG_STATE_HOME']
   const state = xdg !== undefined && xdg.startsWith('/') ? xdg : join(homedir(), '.local', 'state')
   const folder = join(state, 'annexfs')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  return join(folder, `${createHash('sha256').update(mountpoint).digest('hex').slice(0, 16)}.log`)
+  return join(folder, `${createHash('sha256').update(name).digest('hex').slice(0, 16)}.log`)
 }
 
 function entry(): string {

@@ -15,6 +15,7 @@ import { lsCommand } from './ls.js'
 import { manifestCommand } from './manifest.js'
 import { mountCommand } from './mount.js'
 import { serveCommand } from './serve.js'
+import { stopCommand } from './stop.js'
 import { commandLog } from './open.js'
 import { statusCommand } from './status.js'
 import { pinCommand, unpinCommand } from './pin.js'
@@ -30,6 +31,7 @@ const COMMANDS: readonly Command[] = [
   mountCommand,
   unmountCommand,
   serveCommand,
+  stopCommand,
   statusCommand,
   uiCommand,
   lsCommand,

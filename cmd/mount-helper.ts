@@ -9,7 +9,7 @@ async function main(): Promise<number> {
     process.stderr.write(`mount.annexfs: ${given}\n`)
     return EXIT.usage
   }
-  return startDaemon(given, resolve(given.at(-1) ?? '.'))
+  return startDaemon({ command: 'mount', argv: given, log: resolve(given.at(-1) ?? '.') })
 }
 
 process.exitCode = await main()

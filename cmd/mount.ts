@@ -48,7 +48,7 @@ export const mountCommand: Command = {
     }
     const settings = engineSettings(given)
     const timeout = readTimeout(given)
-    if (given.has('daemon')) return startDaemon(argv, resolve(mountpoint))
+    if (given.has('daemon')) return startDaemon({ command: 'mount', argv, log: resolve(mountpoint) })
     const log = commandLog(given)
     const listening = await gatewaySettings(given, log)
     const session = await openSession({

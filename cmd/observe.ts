@@ -21,6 +21,8 @@ export interface ObserveOptions {
   readonly mountpoint?: string
   /** Base URL of the gateway, once there is one. */
   readonly gateway?: () => string | undefined
+  /** Ends the process, for who may ask for that over the control socket; a mount is unmounted instead. */
+  readonly stop?: () => void
 }
 
 /** A running engine whose facts are to be had. */
@@ -31,7 +33,7 @@ export interface Observed {
 
 /** Makes the facts of a running engine to be had, and opens its control socket. Without one it runs all the same. */
 export async function observe(options: ObserveOptions): Promise<Observed> {
-  const { engine, cacheFolder, cacheLimit, timeout, log, mountpoint, gateway } = options
+  const { engine, cacheFolder, cacheLimit, timeout, log, mountpoint, gateway, stop } = options
   const station = stationOf({
     engine,
     version: version(),
@@ -40,7 +42,7 @@ export async function observe(options: ObserveOptions): Promise<Observed> {
     ...(mountpoint !== undefined && { mountpoint }),
     ...(gateway !== undefined && { gateway }),
   })
-  const methods = controlMethods(station, new Actions({ engine, cacheLimit, timeout }))
+  const methods = controlMethods(station, new Actions({ engine, cacheLimit, timeout }), stop)
   const name = mountpoint === undefined ? `serve-${process.pid}.sock` : socketName(mountpoint)
   let control: ControlSocket | undefined
   try {

@@ -1,7 +1,7 @@
 import { openEngine } from '../lib/engine/engine.js'
 import { AnnexfsError, reasonOf } from '../lib/errors.js'
 import type { Gateway } from '../lib/gateway/gateway.js'
-import { tellReady } from './daemon.js'
+import { startDaemon, tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
 import { openGateway } from './gateway.js'
 import { GATEWAY_OPTIONS, gatewaySettings, LISTEN_OPTION } from './gateway-options.js'
@@ -19,15 +19,21 @@ export const serveCommand: Command = {
   usage: ['SOURCE... [--listen 127.0.0.1:8080] [options]'],
   description:
     'Serves the same files as a mount, read-only: to browsers, players and download programs over HTTP, and to ' +
-    'programs that mount WebDAV. Runs in the foreground until Ctrl-C or SIGTERM. Only this machine can connect unless ' +
-    '--listen says otherwise, and then only who knows the secret of --token or --basic-auth. What it is doing ' +
-    'shows at /-/.',
+    'programs that mount WebDAV. Runs in the foreground until Ctrl-C, SIGTERM or annexfs stop; with --daemon the ' +
+    'command prints the URL and returns once it answers. Only this machine can connect unless --listen says otherwise, ' +
+    'and then only who knows the secret of --token or --basic-auth. What it is doing shows at /-/.',
   options: [
     { ...LISTEN_OPTION, help: 'where to listen; port 0 takes any', fallback: '127.0.0.1:8080' },
+    { name: 'daemon', help: 'print the URL and return once it answers; it goes on in the background' },
     ...GATEWAY_OPTIONS,
     ...SOURCE_OPTIONS,
   ],
-  run: (given) => serve(given),
+  run(given, argv) {
+    if (given.positional.length === 0) throw new AnnexfsError('USAGE', 'serve wants at least one SOURCE')
+    if (!given.has('daemon')) return serve(given)
+    const log = ['serve', given.get('listen') ?? '', ...given.positional].join('\0')
+    return startDaemon({ command: 'serve', argv, log })
+  },
 }
 
 /** Serves until it is told to stop; `ready` learns the base URL once it can be asked. @returns the exit code. */
@@ -44,7 +50,12 @@ export async function serve(given: Given, ready: (url: string) => void = () => u
   const { cacheFolder, cacheLimit } = settings
   let serving: Gateway | undefined
   const url = (): string | undefined => serving?.url
-  const observed = await observe({ engine, sources, cacheFolder, cacheLimit, timeout, log, gateway: url })
+  let stop = (): void => undefined
+  const asked = new Promise<void>((resolve) => {
+    stop = resolve
+  })
+  for (const signal of SIGNALS) process.once(signal, stop)
+  const observed = await observe({ engine, sources, cacheFolder, cacheLimit, timeout, log, gateway: url, stop })
   try {
     serving = await openGateway({ volume, station: observed.station, settings: listening, timeout, log })
   } catch (error) {
@@ -58,15 +69,13 @@ export async function serve(given: Given, ready: (url: string) => void = () => u
   const onFault = (reason: unknown): void =>
     log.error('an error that nobody handled; please report it', { reason: reasonOf(reason) })
   process.on('unhandledRejection', onFault)
-  const asked = new Promise<void>((resolve) => {
-    for (const signal of SIGNALS) process.once(signal, () => resolve())
-  })
-  await tellReady()
+  await tellReady(serving.url)
   await asked
   await serving.close()
   await observed.close()
   await volume.close()
   process.off('unhandledRejection', onFault)
+  for (const signal of SIGNALS) process.off(signal, stop)
   log.info('stopped serving')
   return EXIT.ok
 }

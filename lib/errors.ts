@@ -34,18 +34,24 @@ export class AnnexfsError extends Error {
   readonly attempts: readonly Attempt[]
   /** It stays so until somebody does something about it: asking again in a moment cannot help. */
   readonly lasting: boolean
+  /** In how many milliseconds it will go well, where that is known. */
+  readonly retryAfter: number | undefined
 
-  constructor(
-    code: ErrorCode,
-    message: string,
-    options: { cause?: unknown; attempts?: readonly Attempt[]; lasting?: boolean } = {},
-  ) {
+  constructor(code: ErrorCode, message: string, options: ErrorDetails = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'AnnexfsError'
     this.code = code
     this.attempts = options.attempts ?? []
     this.lasting = options.lasting ?? ['FORBIDDEN', 'INVALID', 'UNSUPPORTED'].includes(code)
+    this.retryAfter = options.retryAfter
   }
+}
+
+export interface ErrorDetails {
+  readonly cause?: unknown
+  readonly attempts?: readonly Attempt[]
+  readonly lasting?: boolean
+  readonly retryAfter?: number | undefined
 }
 
 /** One source that was tried, and how it failed. */

@@ -10,10 +10,14 @@ const SELDOM: Milliseconds = 3_600_000
 
 type Params = Readonly<Record<string, unknown>>
 
-/** What can be asked of a running annexfs: doc/CONTROL.md. Nothing of it writes to a repository. */
-export function controlMethods(station: Station, actions: Actions): ReadonlyMap<string, Method> {
+/**
+ * What can be asked of a running annexfs: doc/CONTROL.md. Nothing of it writes to a repository.
+ * @param stop ends the process, soon; a mount is unmounted instead.
+ */
+export function controlMethods(station: Station, actions: Actions, stop?: () => void): ReadonlyMap<string, Method> {
   return new Map<string, Method>([
     ...actionMethods(actions),
+    ['stop', async () => stopped(stop)],
     [
       'hello',
       async () => {
@@ -50,6 +54,13 @@ export function actionMethods(actions: Actions): ReadonlyMap<string, Method> {
       },
     ],
   ])
+}
+
+function stopped(stop: (() => void) | undefined): object {
+  if (stop === undefined) throw new AnnexfsError('UNSUPPORTED', 'a mount ends when it is unmounted: annexfs unmount')
+  // The answer goes first.
+  setImmediate(stop)
+  return {}
 }
 
 /** A snapshot now and again every `every` ms, until the client cancels or goes. */

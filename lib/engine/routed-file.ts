@@ -150,6 +150,7 @@ export class RoutedFile implements OpenFile {
     return new AnnexfsError(error.code, `no source could give this content: ${[...said].join('; ')}`, {
       attempts,
       cause: error.cause,
+      retryAfter: error.retryAfter,
     })
   }
 }

@@ -166,5 +166,8 @@ function fail(exchange: Exchange, error: unknown): void {
   }
   if (status !== 404) log.warn(`cannot serve ${path}`, { reason: reasonOf(error) })
   const reason = isAnnexfsError(error) ? error.message : 'something went wrong; the log says more'
-  say(exchange, status, withoutSecrets(printable(reason)).slice(0, LONGEST_REASON))
+  const { retryAfter } = isAnnexfsError(error) ? error : {}
+  const wait =
+    retryAfter === undefined ? undefined : { 'Retry-After': String(Math.max(1, Math.ceil(retryAfter / 1000))) }
+  say(exchange, status, withoutSecrets(printable(reason)).slice(0, LONGEST_REASON), wait)
 }

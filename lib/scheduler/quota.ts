@@ -82,10 +82,12 @@ export class Quota {
           'Mount again with a larger --budget to read on',
       )
     }
-    const wait = Math.ceil(((this.#used() + this.#promised + size - bytes) * per) / bytes / 1000)
+    const retryAfter = ((this.#used() + this.#promised + size - bytes) * per) / bytes
     return new AnnexfsError(
       'OVER_BUDGET',
-      `the ${limit} is spent; what is cached can still be read, ${size} more bytes may be fetched in ${wait} s`,
+      `the ${limit} is spent; what is cached can still be read, ${size} more bytes may be fetched in ` +
+        `${Math.ceil(retryAfter / 1000)} s`,
+      { retryAfter },
     )
   }
 }

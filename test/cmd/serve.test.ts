@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { ask } from '../gateway/world.js'
 import { serveSession } from '../gateway/serve-session.js'
 import { makeSample } from '../support/sample.js'
-import { annexfs, AT_HOME, mountSession } from '../support/session.js'
+import { annexfs, AT_HOME, homeOf, mountSession } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
 const LIMIT = { timeout: 120_000 }
@@ -112,4 +112,78 @@ test('options that do not go together, or let others in, are exit code 2', LIMIT
     assert.match(stderr, pattern)
     assert.doesNotMatch(stderr, /\n {2,}at /)
   }
+})
+
+test('a budget that is spent is 503 with the time until enough of it has come back', LIMIT, async (t) => {
+  const { repository } = await makeSample(t, { some: 300_000 })
+  const session = await serveSession(t, [repository], { args: ['--budget=256KiB/hour', '--streaming=off'] })
+  const range = (start: number): { headers: Record<string, string> } => ({
+    headers: { Range: `bytes=${start}-${start}` },
+  })
+  assert.equal((await ask(session.port, '/shelf/some', range(0))).status, 206)
+  assert.equal((await ask(session.port, '/shelf/some', range(140_000))).status, 206)
+  const spent = await ask(session.port, '/shelf/some', range(280_000))
+  assert.equal(spent.status, 503)
+  const seconds = Number(spent.headers['retry-after'])
+  // 37856 bytes of 262144 in an hour.
+  assert.ok(Number.isInteger(seconds) && seconds > 400 && seconds <= 520, spent.headers['retry-after'])
+  assert.match(spent.text, /may be fetched in \d+ s/)
+  assert.equal((await ask(session.port, '/shelf/some', range(5))).status, 206, 'what is cached can still be read')
+})
+
+test('serve --daemon prints its URL once it answers; status lists it and stop ends it', LIMIT, async (t) => {
+  const { repository } = await makeSample(t, { some: 10 })
+  const home = await temporaryFolder(t)
+  const env = { ...homeOf(home), XDG_RUNTIME_DIR: home }
+  const serve = ['serve', '--listen', '127.0.0.1:0', '--cache-dir', join(home, 'cache'), ...AT_HOME]
+  const stop = async (url: string): Promise<void> => {
+    await annexfs(t, ['stop', url], { env })
+  }
+  const urls: string[] = []
+  for (const [daemon, source] of [
+    ['--daemon', repository],
+    ['--daemon=true', join(repository, '..', 'b')],
+  ] as const) {
+    const started = await annexfs(t, [...serve, daemon, source], { env })
+    assert.equal(started.code, 0, started.stderr)
+    const url = started.stdout.toString().trim()
+    t.after(() => stop(url))
+    assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/$/)
+    urls.push(url)
+    assert.match(started.stderr, /serving .*\nannexfs: process \d+, log in .*\.log\n$/)
+    assert.equal((await ask(Number(new URL(url).port), '/')).status, 200)
+  }
+  const [first = '', second = ''] = urls
+  assert.match((await annexfs(t, ['status'], { env })).stdout.toString(), new RegExp(first))
+  const which = await annexfs(t, ['stop'], { env })
+  assert.equal(which.code, 2)
+  assert.match(which.stderr, /say which one is to end: http.*, http/)
+  const other = await annexfs(t, ['stop', 'http://127.0.0.1:1/'], { env })
+  assert.equal(other.code, 3)
+  assert.match(other.stderr, /no annexfs serve of yours answers at http:\/\/127\.0\.0\.1:1\/; there is http/)
+  assert.equal((await annexfs(t, ['stop', first], { env })).code, 0)
+  await assert.rejects(ask(Number(new URL(first).port), '/'), /ECONNREFUSED/)
+  assert.equal((await annexfs(t, ['stop'], { env })).code, 0, 'the only one')
+  await assert.rejects(ask(Number(new URL(second).port), '/'), /ECONNREFUSED/)
+  const none = await annexfs(t, ['stop'], { env })
+  assert.equal(none.code, 3)
+  assert.match(none.stderr, /no annexfs serve of yours is running/)
+
+  const failed = await annexfs(t, [...serve, '--daemon', join(home, 'nowhere')], { env })
+  assert.equal(failed.code, 3, 'what failed in the background is told in front')
+  assert.match(failed.stderr, /nowhere/)
+  assert.equal(failed.stdout.length, 0)
+})
+
+test('stop ends no mount, and says what does', LIMIT, async (t) => {
+  const { repository } = await makeSample(t, { some: 10 })
+  const home = await temporaryFolder(t)
+  const env = { XDG_RUNTIME_DIR: home }
+  const mount = await mountSession(t, [repository], { options: ['--listen', '127.0.0.1:0'], env })
+  const line = await mount.logged(/serving it at http/)
+  const url = /http:\S+/.exec(line)?.[0] ?? ''
+  const asked = await annexfs(t, ['stop', url], { env: { ...homeOf(home), ...env } })
+  assert.equal(asked.code, 2)
+  assert.ok(asked.stderr.includes(`annexfs unmount ${mount.path} ends it`), asked.stderr)
+  assert.equal(await mount.stop(), 0)
 })

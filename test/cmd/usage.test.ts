@@ -10,6 +10,8 @@ const LIMIT = { timeout: 60_000 }
 const COMMANDS = [
   'mount',
   'unmount',
+  'serve',
+  'stop',
   'status',
   'ls',
   'cat',
@@ -101,6 +103,9 @@ test('a wrong command line is exit code 2 and a line that says what is wrong', L
     [['mount', '', folder], /SOURCE is empty/],
     [['unmount'], /one MOUNTPOINT/],
     [['unmount', folder, folder], /one MOUNTPOINT/],
+    [['stop', 'http://x/', 'http://y/'], /at most one URL/],
+    [['stop', 'http://x:y/'], /stop wants a URL/],
+    [['serve', '--daemon'], /at least one SOURCE/],
     [['ls'], /a SOURCE/],
     [['ls', folder, 'a', 'b'], /at most one PATH/],
     [['ls', folder, '../x'], /".."/],

@@ -34,7 +34,15 @@ test('readahead stops at nine tenths, reads at the budget, and both go on when i
   done()
   assert.equal(quota.left, 150, 'once')
   quota.spend(150)
-  assert.throws(() => quota.promise(1, 'read'), /may be fetched in 1 s/)
+  assert.throws(
+    () => quota.promise(1, 'read'),
+    (error) => {
+      assert.ok(isAnnexfsError(error, 'OVER_BUDGET'))
+      assert.match(error.message, /1 more bytes may be fetched in 1 s/)
+      assert.equal(error.retryAfter, 1)
+      return true
+    },
+  )
   now = 500
   assert.equal(quota.left, 500)
   quota.promise(400, 'readahead')()
