@@ -42,6 +42,7 @@ export class Market {
       index: flight.index,
       size: Math.min(space.pieceLength, space.length - start),
       urgency: flight.urgency,
+      waited: flight.carriers.size === 0 ? flight.waited() : 0,
       able,
       joins: ({ supplier }) => !flight.hasFailed(supplier.source),
     }

@@ -31,6 +31,8 @@ export interface Wish<O> {
   readonly index: number
   readonly size: Bytes
   readonly urgency: Urgency
+  /** How long somebody has waited for it, when nobody is asked for it now. */
+  readonly waited?: Milliseconds
   /** The sources that may be asked for it. */
   readonly able: readonly O[]
   /** Those of them that it may be asked of in one request with its left neighbour. */
@@ -168,6 +170,7 @@ export function isFar(cost: number, other: number): boolean {
 /** The best desk for a piece, or undefined when it must wait for one. */
 function choose<O extends Offer>(able: readonly Desk<O>[], wish: Wish<O>): Desk<O> | undefined {
   const urgent = wish.urgency === 'read'
+  const { waited = 0 } = wish
   let left = able
   const prefer = (test: (desk: Desk<O>) => boolean): void => {
     const some = left.filter(test)
@@ -179,10 +182,12 @@ function choose<O extends Offer>(able: readonly Desk<O>[], wish: Wish<O>): Desk<
     const cheapest = Math.min(...left.map((one) => one.offer.cost))
     prefer((one) => !isFar(one.offer.cost, cheapest))
     const alike = left.filter((one) => isAlike(one.offer.cost, cheapest))
-    const soon = Math.min(...alike.map((one) => one.finish(wish.size, urgent)))
+    // What has taken longer than was expected will take as long again: those before it in line may never get done.
+    const soon = Math.max(waited, Math.min(...alike.map((one) => one.finish(wish.size, urgent))))
     left = left.filter(
       (one) => alike.includes(one) || (soon > PATIENCE[wish.urgency] && one.finish(wish.size, urgent) * 2 < soon),
     )
+    if (waited > PATIENCE[wish.urgency]) prefer((one) => one.room(urgent, false))
     // A lone read is no time for experiments.
     if (urgent) prefer((one) => one.offer.known)
   }

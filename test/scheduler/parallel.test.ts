@@ -388,3 +388,47 @@ test('what sources said of several pieces is one line, which names the pieces th
   assert.equal(pieceNumbers([9, 3, 4, 6, 5]), 'pieces 3 to 6 and 9')
   assert.equal(pieceNumbers([1, 3, 5, 6]), 'pieces 1, 3 and 5 to 6')
 })
+
+test('a read does not wait for a busy cheap source while a dearer one is idle', { timeout: 20_000 }, async (t) => {
+  const places = new Places()
+  const hangs = (more: Partial<Source & Holding>): Source => ({
+    name: 'shelf',
+    cost: 100,
+    place: 'shelf',
+    find: async () => ({
+      unit: 4 * KIB,
+      longest: 8 * MIB,
+      parallel: 2,
+      has: () => true,
+      async *read(_range: ByteRange, { signal }: Demand) {
+        await sleep(60_000, undefined, { signal }).catch(() => undefined)
+        throw abortError(signal)
+      },
+      ...more,
+    }),
+  })
+  const fetcherWith = (content: Buffer, id: string, sources: readonly Source[]): Fetcher => {
+    const space = { ...spaceOf(content, PIECE), id: id as PieceSpace['id'] }
+    const fetcher = new Fetcher({
+      space,
+      sources: async () => ({ sources, unusable: [] }),
+      cache: memoryCache(space),
+      budget: fetchBudget(1e9),
+      places,
+      log: silentLog,
+    })
+    t.after(() => fetcher.close())
+    return fetcher
+  }
+  const bytes = bytesOf(8 * PIECE, 7)
+  // Four reads of another file hold all that the shelf gives, for good.
+  const other = fetcherWith(bytes, 'key:other', [hangs({})])
+  const stuck = new AbortController()
+  const waiting = [0, 2, 4, 6].map((index) => other.fetch(index, { urgency: 'read', signal: stuck.signal }))
+  await sleep(50)
+  const fetcher = fetcherWith(bytes, 'key:both', [hangs({}), lineSource(bytes, 'far', { latency: 20 })])
+  const piece = await fetcher.fetch(1, { urgency: 'read', signal: AbortSignal.timeout(5_000) })
+  assert.ok(bytes.subarray(PIECE, 2 * PIECE).equals(piece.bytes))
+  stuck.abort()
+  for (const one of waiting) await assert.rejects(one, /./)
+})

@@ -110,6 +110,21 @@ test('neighbours are joined until one is not wanted, not there, or too many', ()
   assert.deepEqual(runs([...many([2, 3]), wish(4, 'readahead', [a], false)])[0], [2, 3])
 })
 
+test('who has waited for a busy cheap source is served by a dearer one, known or not', () => {
+  const shelf = local({ active: 4, parallel: 2 })
+  for (const known of [true, false]) {
+    const able = [shelf, offer('web', { known })]
+    for (const [waited, expected] of [
+      [0, undefined],
+      [200, undefined],
+      [300, 'web'],
+    ] as const) {
+      assert.equal(plan([{ ...wish(3, 'read', able), waited }])[0]?.offer.name, expected, `${waited} ms`)
+    }
+  }
+  assert.equal(plan([{ ...wish(3, 'read', [local(), offer('web')]), waited: 100 }])[0]?.offer.name, 'local')
+})
+
 test('what asking somebody else would take is known beforehand', () => {
   const found = soonest(wish(0, 'read', [offer('a', { latency: 20 })]))
   assert.equal(found?.offer.name, 'a')
