@@ -7,6 +7,7 @@ import { showSize } from './units.js'
 /** Rows of a table that are shown; what is more is counted. */
 const MOST_ROWS = 10
 const MOST_ERROR_LINES = 4
+const MOST_TORRENTS = 5
 const BAR = 10
 
 /** A snapshot for a terminal of `width` columns, at most `height` lines. */
@@ -16,7 +17,7 @@ export function statusText(snapshot: Snapshot, width: number, height = Infinity)
     ...table('ORIGINS', snapshot.origins.filter(isOfNote).sort(byRate), width, ORIGIN),
     ...table('FILES', snapshot.files, width, FILE),
     ...waiting(snapshot, width),
-    ...table('PEERS', snapshot.peers, width, PEER),
+    ...peers(snapshot, width),
     ...errors(snapshot, width),
   ]
   const shown = lines.length <= height ? lines : [...lines.slice(0, height - 1), '…']
@@ -101,6 +102,22 @@ function table<T>(name: string, rows: readonly T[], width: number, columns: read
     ...rows.slice(0, MOST_ROWS).map((row) => line(columns.map((column) => column.value(row)))),
     ...(more > 0 ? [`and ${more} more`] : []),
   ]
+}
+
+/** A table for each torrent, those with the fastest peers first. */
+function peers({ peers: all }: Snapshot, width: number): string[] {
+  const byTorrent = new Map<string, PeerStatus[]>()
+  for (const peer of all) {
+    const same = byTorrent.get(peer.torrent)
+    if (same === undefined) byTorrent.set(peer.torrent, [peer])
+    else same.push(peer)
+  }
+  const shown = [...byTorrent].slice(0, MOST_TORRENTS).flatMap(([torrent, own]) => {
+    const name = own[0]?.name ?? torrent
+    return table(`PEERS of ${name}`, own, width, PEER)
+  })
+  const more = byTorrent.size - MOST_TORRENTS
+  return [...shown, ...(more > 0 ? ['', `and peers of ${more} more`] : [])]
 }
 
 function waiting({ waiting: reads, now }: Snapshot, width: number): string[] {

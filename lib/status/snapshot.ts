@@ -68,7 +68,10 @@ export interface OriginStatus {
 }
 
 export interface PeerStatus {
+  /** An infohash. */
   readonly torrent: string
+  /** Of the torrent, or the path of the file that is read by it. */
+  readonly name?: string
   readonly address: string
   readonly client: string
   readonly down: number

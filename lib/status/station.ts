@@ -64,7 +64,7 @@ async function snapshotOf(options: StationOptions, started: Milliseconds): Promi
     sources,
     files: filesOf(engine),
     origins: originsOf(activity.origins),
-    peers: peersOf(peers),
+    peers: peersOf(peers, activity.files),
     cache: {
       folder: cacheFolder,
       used: room.usedBytes,
@@ -158,21 +158,34 @@ function originsOf(origins: Origins): OriginStatus[] {
   })
 }
 
-function peersOf({ torrents }: SwarmStatus): PeerStatus[] {
+function peersOf({ torrents }: SwarmStatus, files: Iterable<WatchedFile>): PeerStatus[] {
+  const paths = pathsOfKeys(files)
   return torrents
-    .flatMap(({ infohash, peers }) =>
-      peers.map(({ address, client, downloadSpeed, uploadSpeed, choking, kind }) => ({
+    .flatMap(({ infohash, name: own, peers }) => {
+      const name = paths.get(`btih:${infohash}`) ?? own
+      return peers.map(({ address, client, downloadSpeed, uploadSpeed, choking, kind }) => ({
         torrent: infohash,
+        ...(name !== undefined && { name }),
         address,
         client,
         down: Math.round(downloadSpeed),
         up: Math.round(uploadSpeed),
         choked: choking,
         kind,
-      })),
-    )
+      }))
+    })
     .sort((a, b) => b.down - a.down)
     .slice(0, MOST_PEERS)
+}
+
+/** Of the annexed files that are read as torrents, by space: such a torrent is named after the key. */
+function pathsOfKeys(files: Iterable<WatchedFile>): ReadonlyMap<string, string> {
+  const paths = new Map<string, string>()
+  for (const file of files) {
+    const space = file.view()?.slice.space.id
+    if (space?.startsWith('btih:') === true && !file.contentId.startsWith(space)) paths.set(space, file.path)
+  }
+  return paths
 }
 
 function waitingOf({ activity }: Engine): WaitingRead[] {

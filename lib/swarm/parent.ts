@@ -30,6 +30,8 @@ const MOST_BANNED = 10_000
 const LOG_EVERY: Milliseconds = 1000
 
 interface Active {
+  /** Safe to show. */
+  readonly name: string
   readonly message: TorrentMessage
   readonly wanted: Wanted
   readonly cached: CachedSpace | undefined
@@ -138,7 +140,7 @@ export class SwarmProcess implements PieceSwarm {
       running: child?.pid !== undefined,
       pid: child?.pid,
       port: this.#port,
-      torrents: status?.torrents ?? [],
+      torrents: (status?.torrents ?? []).map((one) => ({ ...one, name: this.#active.get(one.infohash)?.name })),
       downloadSpeed: status?.downloadSpeed ?? 0,
       uploadSpeed: status?.uploadSpeed ?? 0,
       downloaded: status?.downloaded ?? 0,
@@ -265,6 +267,7 @@ export class SwarmProcess implements PieceSwarm {
     const count = pieceCount(space)
     const hashes = Buffer.concat(Array.from({ length: count }, (_, index) => space.hashes.at(index)))
     const active: Active = {
+      name: torrent.name,
       message: {
         infohash: torrent.infohash,
         length: space.length,

@@ -68,7 +68,8 @@ export interface SwarmStatus {
   readonly pid: number | undefined
   /** The port that it listens on, once it does. */
   readonly port: number | undefined
-  readonly torrents: readonly TorrentStatus[]
+  /** Those that magnets are being resolved of have no name yet. */
+  readonly torrents: readonly (TorrentStatus & { readonly name: string | undefined })[]
   /** Payload bytes per second, now. */
   readonly downloadSpeed: number
   readonly uploadSpeed: number

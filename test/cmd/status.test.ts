@@ -146,6 +146,19 @@ test('hostile names cannot leave their line, nor speak to the terminal', async (
   assert.ok(statusText(snapshot, 80, 10).trimEnd().split('\n').length <= 10)
 })
 
+test('peers stand under the name of their torrent, or its infohash', async () => {
+  const peer = { client: 'x', down: 0, up: 0, choked: false, kind: 'tcp' }
+  const named = { ...peer, torrent: '0'.repeat(40), name: 'night films' }
+  const peers = [
+    { ...named, address: '127.0.0.2:1', down: 2048 },
+    { ...peer, address: '127.0.0.3:1', torrent: '1'.repeat(40) },
+    { ...named, address: '127.0.0.4:1' },
+  ]
+  const text = statusText(await setStation({ peers }).snapshot(), 80)
+  assert.match(text, /\nPEERS of night films +client .*\n127\.0\.0\.2:1 .* 2\.0 KiB\/s.*\n127\.0\.0\.4:1 /)
+  assert.match(text, /\nPEERS of 1…1+ +client .*\n127\.0\.0\.3:1 /)
+})
+
 test('text is cut to columns, and times are told in words', () => {
   assert.equal(fit('abc', 5), 'abc  ')
   assert.equal(fit('abc', 5, { right: true }), '  abc')

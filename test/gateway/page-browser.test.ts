@@ -93,7 +93,7 @@ function busy(): SetStation {
       origin('swarm', { kind: 'swarm', rate: 3 * MIB, history: [MIB, MIB, 3 * MIB], trouble: 'no peers for 12 s' }),
     ],
     peers: [
-      peer('203.0.113.7:51413', { client: 'Transmission 4.0.5', down: 2 * MIB }),
+      peer('203.0.113.7:51413', { client: 'Transmission 4.0.5', down: 2 * MIB, name: 'night films' }),
       peer('203.0.113.20:6881', { choked: true }),
     ],
     waiting: [
@@ -133,7 +133,14 @@ test('the page shows what happens, and goes on showing it without being loaded a
   const station = busy()
   const { page, trouble, requests, url } = await look(t, station)
   await shows(page, '/mnt/archive', '8.60 MiB/s', 'night.mkv', '37 % cached · 3 pieces on their way · 5 wanted')
-  await shows(page, 'piece 0 of 64: web is asked', 'no source has piece 7', 'Transmission 4.0.5', '0123456789…')
+  await shows(
+    page,
+    'piece 0 of 64: web is asked',
+    'no source has piece 7',
+    'Transmission 4.0.5',
+    '0123456789…',
+    'night films (0123456789…)',
+  )
   await shows(page, 'no peers for 12 s', '1 GiB left of 5 GiB per hour.', '⊘ choked', '✓ open')
   const rows = (): Promise<string[]> => page.locator('#files h3').allInnerTexts()
   assert.deepEqual(await rows(), ['tree.nc', 'night.mkv'], 'by path, not by what was read last')
@@ -202,7 +209,7 @@ test('names that are markup, script, endless or turn the direction of text do no
     sources: nasty.map((name) => ({ name, source: name, kind: name })),
     files: nasty.map((name) => openFile(`/${name}/${name}`, { id: name.slice(0, 300), origins: [name] })),
     origins: nasty.map((name) => origin(name, { trouble: name, rate: 5, history: [5] })),
-    peers: nasty.map((name) => peer(name, { client: name, torrent: name, kind: name })),
+    peers: nasty.map((name) => peer(name, { client: name, torrent: name, name, kind: name })),
     waiting: nasty.map((path) => ({ path, range: { start: 0, end: 1 }, since: Date.now(), what: path })),
     errors: nasty.map((path) => ({ time: Date.now(), path, reason: path })),
     cache: { ...setStation().state.cache, folder: nasty[2] ?? '' },

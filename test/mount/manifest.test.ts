@@ -9,11 +9,12 @@ import { silentLog } from '../../lib/log/log.js'
 import { encodeManifest } from '../../lib/manifest/format.js'
 import { ManifestRecorder } from '../../lib/manifest/record.js'
 import { canHaveManifest, manifestPieceLength, type ManifestKey } from '../../lib/manifest/rule.js'
+import type { Snapshot } from '../../lib/status/snapshot.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer, misbehaving } from '../support/http.js'
 import { pseudoRandom, startLibtorrent, until } from '../support/peers.js'
 import { REACH_NGINX } from '../support/sample.js'
-import { annexfs, mountSession, runProgram, within } from '../support/session.js'
+import { annexfs, homeOf, mountSession, runProgram, within } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
 const LIMIT = { timeout: 90_000 }
@@ -290,8 +291,22 @@ test('a swarm that seeds the manifest’s torrent gives the content with --manif
   await assert.rejects(within(20_000, 'read', readFile(join(without.path, 'file'))), { code: 'EIO' })
   assert.equal((await peer.status()).uploaded, 0)
   await without.stop()
-  const mount = await mountSession(t, [place.repository], { options: [...peers, '--manifest-swarm'] })
-  assert.ok(place.content.equals(await within(30_000, 'read', readFile(join(mount.path, 'file')))))
+  const home = await temporaryFolder(t)
+  const env = { XDG_RUNTIME_DIR: home }
+  const mount = await mountSession(t, [place.repository], { options: [...peers, '--manifest-swarm'], env })
+  const handle = await open(join(mount.path, 'file'))
+  try {
+    assert.ok(place.content.equals(await within(30_000, 'read', handle.readFile())))
+    // The torrent is named after the key, which tells people nothing.
+    const status = await annexfs(t, ['status', '--json'], { env: { ...homeOf(home), ...env } })
+    const seen = JSON.parse(status.stdout.toString()) as Snapshot
+    assert.deepEqual(
+      seen.peers.map(({ address, name: shown }) => [address, shown]),
+      [[peer.address, '/file']],
+    )
+  } finally {
+    await handle.close()
+  }
   assert.equal(await world.git('a', 'rev-list', '--count', REF), '1', 'the mount wrote nothing')
   assert.ok((await peer.status()).uploaded > 0)
 })

@@ -10,7 +10,7 @@ import { shownSources } from '../../lib/status/sources.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { engineFor } from '../support/engine.js'
 import { askedRange, httpServer } from '../support/http.js'
-import { pseudoRandom, until } from '../support/peers.js'
+import { makeTorrent, pseudoRandom, startLibtorrent, until } from '../support/peers.js'
 import { temporaryFolder } from '../support/temp.js'
 
 const LIMIT = { timeout: 60_000 }
@@ -236,4 +236,32 @@ test('SOURCEs are shown without what is secret in them', async () => {
     shown.map(({ name }) => name.startsWith('/')),
     [true, true, true],
   )
+})
+
+test('peers are shown with the name of their torrent', LIMIT, async (t) => {
+  const torrent = await makeTorrent(t, { length: 4 * PIECE, pieceLength: PIECE, name: 'night film.mkv' })
+  const peer = await startLibtorrent(t, { host: '127.0.0.22', torrent, seed: true })
+  const swarm = {
+    peers: [peer.address],
+    port: 0,
+    uploadLimit: undefined,
+    downloadLimit: undefined,
+    maxConnections: 10,
+    dht: false,
+    lsd: false,
+    pex: false,
+    trackers: false,
+    webSeeds: false,
+    seed: false,
+  }
+  const { station, open } = await watched(t, torrent.file, { swarm })
+  const file = await open('/night film.mkv')
+  assert.deepEqual(await read(file, 0, 1000), torrent.content.subarray(0, 1000))
+  await until('the peer is seen', async () => (await station.snapshot()).peers.length > 0)
+  const [seen] = (await station.snapshot()).peers
+  assert.deepEqual(
+    [seen?.address, seen?.torrent, seen?.name],
+    [peer.address, torrent.metainfo.infohash, 'night film.mkv'],
+  )
+  file.close()
 })

@@ -45,8 +45,9 @@ function latency(time: number | undefined): string {
 }
 
 /** The infohash of a torrent is long, and its beginning tells enough. */
-function torrentName(torrent: string): string {
-  return /^[0-9a-f]{40}$/.test(torrent) ? `${torrent.slice(0, 10)}…` : visible(torrent)
+function torrentName({ name, torrent }: PeerStatus): string {
+  const hash = /^[0-9a-f]{40}$/.test(torrent) ? `${torrent.slice(0, 10)}…` : visible(torrent)
+  return name === undefined ? hash : `${visible(name)} (${hash})`
 }
 
 export function originsTable(): (origins: readonly OriginStatus[], age: number) => void {
@@ -102,7 +103,7 @@ export function peersTable(): (peers: readonly PeerStatus[]) => void {
       update(next) {
         fill(cells, [
           visible(next.client) || 'unknown',
-          torrentName(next.torrent),
+          torrentName(next),
           rate(next.down),
           rate(next.up),
           next.choked ? '⊘ choked' : '✓ open',
