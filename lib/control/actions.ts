@@ -3,7 +3,7 @@ import type { Engine } from '../engine/engine.js'
 import type { FileView } from '../engine/routed-file.js'
 import type { Whereabouts } from '../engine/whereabouts.js'
 import { AnnexfsError } from '../errors.js'
-import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
+import type { ByteRange, Bytes, Milliseconds, Slice } from '../space/space.js'
 import type { Assurance } from '../verify/piece.js'
 import { filesBelow } from './files-below.js'
 import { fill } from './fill.js'
@@ -74,24 +74,27 @@ export class Actions {
   }
 
   async unpin(path: string, signal: AbortSignal): Promise<FileFacts> {
-    return this.#with(path, signal, async (file) => {
-      const view = file.view()
-      if (view !== undefined) await this.#options.engine.store.pins.remove(view.slice)
+    return this.#with(path, signal, async (file, slices) => {
+      for (const slice of slices) await this.#options.engine.store.pins.remove(slice)
       return this.#facts(file)
     })
   }
 
-  /** @throws AnnexfsError FORBIDDEN for a pinned file. */
+  /** Forgets all that is cached of a file, as whatever it lies there. @throws AnnexfsError FORBIDDEN for a pinned file. */
   async evict(path: string, signal: AbortSignal): Promise<EvictResult> {
-    return this.#with(path, signal, async (file) => {
+    return this.#with(path, signal, async (file, slices) => {
       const { store } = this.#options.engine
-      const view = file.view()
-      if (view === undefined) return { ...this.#facts(file), evictedPieces: 0, evictedBytes: 0 }
-      if (store.pins.has(view.slice)) {
+      if (slices.some((slice) => store.pins.has(slice))) {
         throw new AnnexfsError('FORBIDDEN', `${path} is pinned; annexfs unpin it first`)
       }
-      const { pieces, bytes } = await store.evict(view.slice)
-      return { ...this.#facts(file), evictedPieces: pieces, evictedBytes: bytes }
+      let evictedPieces = 0
+      let evictedBytes = 0
+      for (const slice of slices) {
+        const { pieces, bytes } = await store.evict(slice)
+        evictedPieces += pieces
+        evictedBytes += bytes
+      }
+      return { ...this.#facts(file), evictedPieces, evictedBytes }
     })
   }
 
@@ -141,7 +144,12 @@ export class Actions {
     return { path, size, cached, verified, pinned: this.#options.engine.store.pins.has(view.slice), inPlace: false }
   }
 
-  async #with<T>(path: string, signal: AbortSignal, act: (file: WatchedFile) => Promise<T>): Promise<T> {
+  /** `act` is given the slices, too, as which the file may be in the cache. */
+  async #with<T>(
+    path: string,
+    signal: AbortSignal,
+    act: (file: WatchedFile, slices: readonly Slice[]) => Promise<T>,
+  ): Promise<T> {
     const { engine, timeout } = this.#options
     const at = checkedPath(path)
     const within = AbortSignal.any([signal, AbortSignal.timeout(timeout)])
@@ -149,7 +157,9 @@ export class Actions {
     if (node === undefined) throw new AnnexfsError('NOT_FOUND', `there is no ${at}`)
     const file = await engine.openWatched(node, at, within)
     try {
-      return await act(file)
+      const read = file.view()?.slice
+      const others = (await engine.cachedAs(node)).filter(({ space }) => space.id !== read?.space.id)
+      return await act(file, read === undefined ? others : [read, ...others])
     } finally {
       file.close()
     }

@@ -1,9 +1,9 @@
-import { keySpaceId, learnedSize } from './open-key.js'
+import { cachedSlices } from './cached-slices.js'
 import { displayKey } from '../annex/key.js'
 import { shownUrl } from '../net/url.js'
 import { sourcesForKey } from '../sources/annex.js'
 import type { PieceStore } from '../cache/store.js'
-import { pieceLengthFor, type Bytes, type PieceSpace, type Slice } from '../space/space.js'
+import type { Bytes, PieceSpace, Slice } from '../space/space.js'
 import type { Assurance } from '../verify/piece.js'
 import type { Content, KeyContent, TorrentContent } from './content.js'
 import type { Deps } from './deps.js'
@@ -58,14 +58,13 @@ async function keyFacts(content: KeyContent, deps: Deps, store: PieceStore): Pro
   if (object !== undefined) {
     return { key: name, size: object.size, cached: object.size, verified: 'none', sources }
   }
-  const size = key.size ?? (await learnedSize(key, deps))?.size
-  if (size === undefined) return { key: name, size, cached: 0, verified: 'none', sources }
-  const space = { id: await keySpaceId(key, deps), length: size, pieceLength: pieceLengthFor(size) }
-  const unverified = cachedOf({ space, offset: 0, length: size }, deps, store)
-  const { metainfo } = await deps.manifests.find(content)
-  if (metainfo === undefined) return { key: name, size, ...unverified, sources }
-  const verified = cachedOf({ space: metainfo.space, offset: 0, length: size }, deps, store)
-  const { infohash } = metainfo
+  const { plain, manifest } = await cachedSlices(content, deps)
+  if (plain === undefined) return { key: name, size: undefined, cached: 0, verified: 'none', sources }
+  const size = plain.length
+  const unverified = cachedOf(plain, deps, store)
+  if (manifest === undefined) return { key: name, size, ...unverified, sources }
+  const verified = cachedOf(manifest, deps, store)
+  const { infohash } = manifest
   // What was cached before the manifest was there is a source for it.
   const shown = verified.cached > 0 ? verified : unverified
   return { key: name, infohash, size, ...shown, sources }

@@ -5,7 +5,7 @@ import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import { addressPolicy, anyAddress } from '../net/address-policy.js'
 import { HttpClient } from '../net/http-client.js'
-import type { Bytes } from '../space/space.js'
+import type { Bytes, Slice } from '../space/space.js'
 import type { QuotaSpec } from '../scheduler/quota.js'
 import { StoreSets } from '../stores/store-sets.js'
 import { startSwarm, type Swarm, type SwarmOptions } from '../swarm/swarm.js'
@@ -13,6 +13,7 @@ import type { FileNode, Node, Tree } from '../tree/tree.js'
 import { attributesOf } from './attributes.js'
 import { Activity } from './activity.js'
 import type { WatchedFile } from './activity-file.js'
+import { cachedSlices } from './cached-slices.js'
 import type { Content } from './content.js'
 import type { Deps, VerifyMode } from './deps.js'
 import { DEFAULT_MANIFESTS, ManifestAccess, type ManifestSettings } from './manifest-access.js'
@@ -66,6 +67,8 @@ export interface Engine {
   openWatched(node: Node<Content>, path: string, signal: AbortSignal): Promise<WatchedFile>
   /** Where the content of a file is, as far as the records say. */
   whereabouts(node: Node<Content>, path: string): Promise<Whereabouts>
+  /** As what the content of an annexed file may lie in the cache beside what it is read from now; none for others. */
+  cachedAs(node: Node<Content>): Promise<readonly Slice[]>
   /** Bytes fetched since the start, by the name of the source. */
   readonly fetched: ReadonlyMap<string, Bytes>
 }
@@ -128,6 +131,11 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
       activity,
       spaces,
       openWatched: (node, path, signal) => volume.open(node, path, signal),
+      cachedAs: async (node) => {
+        if (node.kind !== 'file' || node.content.kind !== 'key') return []
+        const { plain, manifest } = await cachedSlices(node.content, deps)
+        return [plain, manifest].filter((slice) => slice !== undefined)
+      },
       whereabouts: (node, path) => whereaboutsOf(node, path, deps, store),
       fetched: spaces.fetched,
     }

@@ -115,6 +115,28 @@ test('a pin made through a SOURCE holds in a mount of the same cache', LIMIT, as
   assert.equal((JSON.parse(stdout.toString()) as Whereabouts).cached, MIB)
 })
 
+test('a file that was cached before and after it got piece hashes is evicted as both', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const repository = await repositoryWithShelf(world)
+  const own = ['--cache-dir', join(await temporaryFolder(t), 'cache'), '--cache-size=16MiB', ...AT_HOME]
+  const run = async (command: string, ...more: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await annexfs(t, [command, ...own, repository, ...more])
+    assert.equal(code, 0, `${command}: ${stderr}`)
+    return stdout.toString()
+  }
+  for (const [name, value] of [
+    ['user.name', 'Test'],
+    ['user.email', 'test@example.com'],
+  ] as const) {
+    await world.git('a', 'config', name, value)
+  }
+  await run('prefetch', 'folder/one')
+  await run('manifest', 'folder/one')
+  await run('prefetch', 'folder/one')
+  assert.match(await run('evict', 'folder/one'), /^evicted 2\.0 MiB {2}\/folder\/one {2}0 B of 1\.0 MiB cached\n$/)
+  assert.match(await run('evict', 'folder/one'), /^evicted 0 B /)
+})
+
 test('a path that is in no mount is told from a SOURCE without a path', LIMIT, async (t) => {
   const folder = await temporaryFolder(t)
   const { code, stderr } = await annexfs(t, ['pin', folder])
