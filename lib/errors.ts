@@ -60,6 +60,13 @@ export interface Attempt {
   readonly reason: string
 }
 
+/** `SOURCE: REASON`; the source once where the reason begins with it, or with its name and another place (`NAME (…`). */
+export function attemptText({ source, reason }: Attempt): string {
+  const place = source.indexOf(' (')
+  const head = place < 0 ? `${source}: ` : source.slice(0, place + 2)
+  return source === '' || reason.startsWith(head) ? reason : `${source}: ${reason}`
+}
+
 /** True when `error` is an {@link AnnexfsError} (with that code, when one is named). */
 export function isAnnexfsError(error: unknown, code?: ErrorCode): error is AnnexfsError {
   return error instanceof AnnexfsError && (code === undefined || error.code === code)

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { displayKey, escapeBytes, isStable, keyFile, keyHash, type Key } from '../annex/key.js'
-import { AnnexfsError, reasonOf, type Attempt } from '../errors.js'
+import { AnnexfsError, attemptText, reasonOf, type Attempt } from '../errors.js'
 import { shownUrl } from '../net/url.js'
 import { sourcesForKey, type KeySources } from '../sources/annex.js'
 import type { Measured, Source } from '../sources/source.js'
@@ -313,7 +313,7 @@ function unusable(found: KeySources): Attempt[] {
 
 function listed(attempts: readonly Attempt[]): string {
   if (attempts.length === 0) return 'nothing is recorded about where it is'
-  return attempts.map((one) => `${one.source}: ${one.reason}`).join('; ')
+  return attempts.map(attemptText).join('; ')
 }
 
 function sha256(text: string): string {

@@ -1,4 +1,4 @@
-import { AnnexfsError, isAnnexfsError, type Attempt } from '../errors.js'
+import { AnnexfsError, attemptText, isAnnexfsError, type Attempt } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { CachedSpace } from '../cache/store.js'
 import type { Fetcher } from '../scheduler/fetcher.js'
@@ -146,7 +146,7 @@ export class RoutedFile implements OpenFile {
     const own =
       error.attempts.length > 0 || error.message === '' ? error.attempts : [{ source: '', reason: error.message }]
     const attempts = [...this.#attempts, ...own]
-    const said = new Set(attempts.map(({ source, reason }) => (source === '' ? reason : `${source}: ${reason}`)))
+    const said = new Set(attempts.map(attemptText))
     return new AnnexfsError(error.code, `no source could give this content: ${[...said].join('; ')}`, {
       attempts,
       cause: error.cause,

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { AnnexfsError, reasonOf } from '../errors.js'
 import { printable, type Log } from '../log/log.js'
+import { oneLine } from '../log/one-line.js'
 import { gitEnvironment, killGroup } from './process.js'
 import { started } from '../started.js'
 
@@ -182,7 +183,7 @@ export class BatchProcess {
     child.once('close', () => {
       if (this.child !== child) return
       this.child = undefined
-      const reason = failure === undefined ? printable(complaint.trim().slice(0, 500)) : reasonOf(failure)
+      const reason = failure === undefined ? oneLine(complaint.slice(0, 2000)).slice(0, 500) : reasonOf(failure)
       if (!this.closed) this.died(reason === '' ? 'it ended' : reason)
     })
     return child

@@ -1,5 +1,13 @@
 import { join } from 'node:path'
-import { abortError, AnnexfsError, isAnnexfsError, reasonOf, throwIfAborted, type Attempt } from '../errors.js'
+import {
+  abortError,
+  AnnexfsError,
+  attemptText,
+  isAnnexfsError,
+  reasonOf,
+  throwIfAborted,
+  type Attempt,
+} from '../errors.js'
 import type { Log } from '../log/log.js'
 import { cloneCandidates, type CloneCandidate, type SubmoduleOrigin, type Superproject } from './clone-candidates.js'
 import { guarded, type CloneGuard } from './clone-guard.js'
@@ -57,7 +65,7 @@ export class SubmoduleClones {
       }
     }
     attempts.push(...refused)
-    const tried = attempts.map(({ source, reason }) => `${source}: ${reason}`).join('; ')
+    const tried = attempts.map(attemptText).join('; ')
     throw new AnnexfsError(
       'UNAVAILABLE',
       `the sub-dataset ${JSON.stringify(origin.path)} cannot be cloned at ${commit}: ${tried || 'no place is known for it'}`,

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { AnnexfsError, abortError, reasonOf } from '../errors.js'
 import { printable, type Log } from '../log/log.js'
+import { oneLine } from '../log/one-line.js'
 import { BatchProcess, type Answer } from './batch.js'
 import { gitEnvironment, killGroup } from './process.js'
 import { started } from '../started.js'
@@ -130,7 +131,7 @@ export class GitObjects {
       }
       if (signal.aborted) throw abortError(signal)
       const code = await exit
-      if (code !== 0) throw new AnnexfsError('SYSTEM', `git cannot read object ${sha}: ${printable(complaint.trim())}`)
+      if (code !== 0) throw new AnnexfsError('SYSTEM', `git cannot read object ${sha}: ${oneLine(complaint)}`)
     } finally {
       this.streams.delete(end)
       signal.removeEventListener('abort', end)

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { AnnexfsError, reasonOf } from '../errors.js'
-import { printable } from '../log/log.js'
+import { oneLine } from '../log/one-line.js'
 import { started } from '../started.js'
 import { plainEnvironment } from './environment.js'
 
@@ -138,7 +138,7 @@ export async function runGit(args: readonly string[], options: RunOptions): Prom
     })
     if (stop !== undefined) throw stop
     if (code !== 0 && !(options.accept ?? []).includes(code ?? -1)) {
-      const said = printable(Buffer.concat(complaint).toString('utf8').trim())
+      const said = oneLine(Buffer.concat(complaint).toString('utf8'))
       throw new AnnexfsError('SYSTEM', `${what} failed (exit code ${code ?? 'none'}): ${said}`)
     }
     return Buffer.concat(output)

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { AnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
-import { printable } from '../log/log.js'
+import { oneLine } from '../log/one-line.js'
 
 /** What of our environment would point git at another repository than the one that is meant. */
 const NOT_INHERITED = /^GIT_(?!CONFIG_|AUTHOR_|COMMITTER_|SSH|EXEC_PATH$|TRACE)/
@@ -129,7 +129,7 @@ function listen(child: ChildProcessWithoutNullStreams): () => string {
   })
   // EPIPE: git ended without reading its input; its exit code says why.
   child.stdin.on('error', () => undefined)
-  return () => printable(said.trim())
+  return () => oneLine(said)
 }
 
 async function ended(child: ChildProcessWithoutNullStreams, what: string, said: () => string): Promise<void> {

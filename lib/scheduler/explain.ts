@@ -1,4 +1,4 @@
-import type { Attempt } from '../errors.js'
+import { attemptText, type Attempt } from '../errors.js'
 import type { Milliseconds, PieceSpace } from '../space/space.js'
 import { pieceSize } from '../space/space.js'
 import type { Supplier } from './candidates.js'
@@ -77,7 +77,9 @@ export function inOneLine(pieces: readonly PieceSaid[]): string {
     }
   }
   if (bySource.size === 0) return 'no source has answered yet'
-  return [...bySource].map(([source, whats]) => `${source}: ${ofPieces(whats, pieces.length)}`).join('; ')
+  return [...bySource]
+    .map(([source, whats]) => attemptText({ source, reason: ofPieces(whats, pieces.length) }))
+    .join('; ')
 }
 
 function ofPieces(whats: ReadonlyMap<string, readonly number[]>, all: number): string {

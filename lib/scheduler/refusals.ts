@@ -1,4 +1,4 @@
-import { AnnexfsError, type Attempt } from '../errors.js'
+import { AnnexfsError, attemptText, type Attempt } from '../errors.js'
 import { HAS_NOT_SAID, seconds, type Wait } from './explain.js'
 import { hasPiece } from './offers.js'
 import type { Trust } from './trust.js'
@@ -19,7 +19,7 @@ export function timedOut(error: AnnexfsError, wait: Wait, usable: readonly strin
   const silent = asked.map((source) => ({ source, reason: HAS_NOT_SAID }))
   const attempts = [...flight.attempts, ...refused, ...running, ...silent]
   const tried = attempts.length > 0 ? attempts : queued(usable)
-  const listed = tried.map((one) => `${one.source}: ${one.reason}`).join('; ')
+  const listed = tried.map(attemptText).join('; ')
   return new AnnexfsError('TIMED_OUT', listed === '' ? error.message : `${error.message} (${listed})`, {
     attempts: tried,
     cause: error.cause,
@@ -52,6 +52,6 @@ export function unavailable({ space, flight, suppliers, refused }: Wait, trust: 
 
 function message(attempts: readonly Attempt[]): string {
   if (attempts.length === 0) return 'no source is known to have this content'
-  const said = new Set(attempts.map((one) => `${one.source}: ${one.reason}`))
+  const said = new Set(attempts.map(attemptText))
   return `no source could give this content: ${[...said].join('; ')}`
 }

@@ -1,5 +1,5 @@
 import { StringDecoder } from 'node:string_decoder'
-import { printable } from '../log/log.js'
+import { oneLine } from '../log/one-line.js'
 import type { Bytes } from '../space/space.js'
 
 /** What is kept, so that a secret that comes in parts is seen as one. */
@@ -38,6 +38,6 @@ export class Complaint {
 
   /** Its end, in one line. */
   get summary(): string {
-    return printable(this.#text.trim()).slice(-LONGEST_SUMMARY)
+    return oneLine(this.#text).slice(-LONGEST_SUMMARY)
   }
 }

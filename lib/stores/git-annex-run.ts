@@ -1,5 +1,6 @@
 import { abortError, AnnexfsError, throwIfAborted } from '../errors.js'
-import { printable, type Log } from '../log/log.js'
+import type { Log } from '../log/log.js'
+import { oneLine } from '../log/one-line.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import { LineProgram } from './external-process.js'
 
@@ -52,7 +53,12 @@ export async function runAnnex(options: RunAnnexOptions): Promise<AnnexOutcome> 
     if (typeof said['success'] === 'boolean') success = said['success']
     const complaints: unknown = said['error-messages']
     if (Array.isArray(complaints)) {
-      messages = printable(complaints.filter((text) => typeof text === 'string').join('; ')).slice(0, LONGEST_MESSAGE)
+      messages = complaints
+        .filter((text) => typeof text === 'string')
+        .map(oneLine)
+        .filter((text) => text !== '')
+        .join('; ')
+        .slice(0, LONGEST_MESSAGE)
     }
   }
   const process = new LineProgram({ ...options, onLine }, options.guard)

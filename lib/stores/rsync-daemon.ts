@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { stat, truncate, writeFile } from 'node:fs/promises'
 import { displayKey } from '../annex/key.js'
 import { AnnexfsError, systemCode } from '../errors.js'
-import { printable } from '../log/log.js'
+import { oneLine } from '../log/one-line.js'
 import type { Bytes } from '../space/space.js'
 import type { StoreContext } from './context.js'
 import { rsyncPaths, rsyncPlace } from './rsync-url.js'
@@ -133,6 +133,6 @@ async function sizeOf(file: string): Promise<Bytes | undefined> {
 }
 
 function failure(remote: string, { code, complaint }: RsyncEnd): AnnexfsError {
-  const said = printable(complaint.trim().split('\n').slice(0, 2).join(' ').slice(0, 500))
+  const said = oneLine(complaint.trim().split('\n').slice(0, 2).join('\n')).slice(0, 500)
   return new AnnexfsError('UNAVAILABLE', `rsync from the remote ${remote} failed (exit code ${code}): ${said}`)
 }

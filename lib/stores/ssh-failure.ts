@@ -1,5 +1,5 @@
 import { AnnexfsError } from '../errors.js'
-import { printable } from '../log/log.js'
+import { oneLine } from '../log/one-line.js'
 
 /** How a program at the other end of ssh ended. */
 export interface SshEnd {
@@ -79,14 +79,7 @@ const CAUSES: readonly Cause[] = [
 ]
 
 function explain(host: string, { code, complaint }: SshEnd): { readonly reason: string; readonly lasting: boolean } {
-  const said = printable(
-    complaint
-      .trim()
-      .split(/[\r\n]+/)
-      .slice(-3)
-      .join(' ')
-      .slice(-500),
-  )
+  const said = oneLine(complaint.trim().split('\n').slice(-3).join('\n')).slice(-500)
   const cause = CAUSES.find(({ sign }) => sign.test(complaint.toLowerCase()))
   const reason = `${cause?.means(host) ?? ended(code, said)}${said === '' ? '' : ` (it said: ${said})`}`
   return { reason, lasting: cause?.lasting ?? false }
