@@ -1,8 +1,9 @@
-import { close, closeSync, fstatSync, ftruncateSync, read, readSync, write, writeSync } from 'node:fs'
+import { close, closeSync, fstatSync, ftruncateSync, read, readSync, write, writeSync, writev } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { AnnexfsError, systemCode } from '../errors.js'
-import type { Bytes } from '../space/space.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
 import { checkFolder, ensureFolder, isLinked, openFile, spaceFolder, SPACES } from './folder.js'
 import {
   BLOCK,
@@ -27,6 +28,7 @@ import { native } from './native.js'
 
 const readAsync = promisify(read)
 const writeAsync = promisify(write)
+const writevAsync = promisify(writev)
 const closeAsync = promisify(close)
 
 /** Ranges are read and checked in steps of this many bytes at the most. */
@@ -39,8 +41,23 @@ const recordBuffer = Buffer.alloc(RECORD)
 const sumsBuffer = Buffer.alloc((STEP / BLOCK) * 4)
 const scratch = Buffer.allocUnsafeSlow(STEP)
 
+/** The most that goes to the disk in one call. */
+const LONGEST_RUN: Bytes = 2 * 1024 * 1024
+/** How long a stream of pieces waits to become a longer run. */
+const LINGER: Milliseconds = 2
+
+interface PieceToWrite extends Omit<PieceRecord, 'stamp'> {
+  readonly index: number
+  readonly bytes: Uint8Array
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
 /** Both files of one space, open. Knows the format; knows nothing of bounds, memory or other users. */
 export class SpaceFiles {
+  readonly #waiting: PieceToWrite[] = []
+  #isWriting = false
+
   private constructor(
     readonly geometry: Geometry,
     readonly index: number,
@@ -192,18 +209,61 @@ export class SpaceFiles {
     return bytes.subarray(start - from, end - from)
   }
 
-  /** Writes a piece: data and sums, then the record that makes it count. */
+  /**
+   * Writes a piece: data and sums, then the record that makes it count. Neighbours that are given while others are
+   * being written go to the disk together: handing work to another thread costs as much as writing some 100 KiB. Of one
+   * piece only one write may be under way.
+   */
   async write(index: number, bytes: Uint8Array, assurance: StoredAssurance, now: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ index, bytes, assurance, storedAt: now, resolve, reject })
+      if (!this.#isWriting) void this.#writeWaiting()
+    })
+  }
+
+  async #writeWaiting(): Promise<void> {
+    this.#isWriting = true
+    // Those who give theirs in this turn come along.
+    await Promise.resolve()
+    while (this.#waiting.length > 0) {
+      const pieces = this.#waiting.splice(0)
+      const size = pieces.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)
+      await Promise.all(runsOf(pieces).map((run) => this.#writeRun(run)))
+      // Where many come, more are about to.
+      if (pieces.length > 1 && size < LONGEST_RUN) await sleep(LINGER)
+    }
+    this.#isWriting = false
+  }
+
+  async #writeRun(run: readonly PieceToWrite[]): Promise<void> {
     const { geometry } = this
-    const stamp = newStamp()
-    const sums = sumsOf(geometry, index, stamp, bytes)
-    await Promise.all([
-      writeFully(this.data, bytes, index * geometry.stride),
-      writeFully(this.index, sums, geometry.sumsAt + index * geometry.blocks * 4),
-    ])
-    const record = Buffer.alloc(RECORD)
-    encodeRecord(geometry, index, { assurance, stamp, storedAt: now }, record)
-    await writeFully(this.index, record, geometry.recordsAt + index * RECORD)
+    const first = run[0]?.index ?? 0
+    try {
+      const stamps = run.map(() => newStamp())
+      const sums = run.map(({ index, bytes }, nth) => sumsOf(geometry, index, stamps[nth] ?? 0, bytes))
+      await Promise.all([
+        this.#writeData(run),
+        writeFully(this.index, Buffer.concat(sums), geometry.sumsAt + first * geometry.blocks * 4),
+      ])
+      const records = Buffer.alloc(run.length * RECORD)
+      run.forEach(({ index, assurance, storedAt }, nth) => {
+        encodeRecord(geometry, index, { assurance, stamp: stamps[nth] ?? 0, storedAt }, records, nth * RECORD)
+      })
+      await this.writeRecords(first, records)
+      for (const { resolve } of run) resolve()
+    } catch (error) {
+      for (const { reject } of run) reject(error)
+    }
+  }
+
+  async #writeData(run: readonly PieceToWrite[]): Promise<void> {
+    let at = (run[0]?.index ?? 0) * this.geometry.stride
+    let left = run.map(({ bytes }) => bytes)
+    while (left.length > 0) {
+      const { bytesWritten } = await writevAsync(this.data, left, at)
+      at += bytesWritten
+      left = without(left, bytesWritten)
+    }
   }
 
   /** Clears the record of a piece if it still is the one with `stamp`. */
@@ -329,4 +389,34 @@ async function writeFully(fd: number, bytes: Uint8Array, position: number): Prom
     const { bytesWritten } = await writeAsync(fd, bytes, done, bytes.byteLength - done, position + done)
     done += bytesWritten
   }
+}
+
+/** Pieces as runs of neighbours whose bytes lie without gaps on disk. */
+function runsOf(pieces: PieceToWrite[]): PieceToWrite[][] {
+  const runs: PieceToWrite[][] = []
+  let room = 0
+  for (const piece of pieces.sort((a, b) => a.index - b.index)) {
+    const run = runs.at(-1)
+    const before = run?.at(-1)
+    const size = piece.bytes.byteLength
+    if (before?.index === piece.index - 1 && before.bytes.byteLength % PAGE === 0 && size <= room) {
+      run?.push(piece)
+      room -= size
+    } else {
+      runs.push([piece])
+      room = LONGEST_RUN - size
+    }
+  }
+  return runs
+}
+
+/** What is left of `parts` after the first `count` bytes. */
+function without(parts: readonly Uint8Array[], count: Bytes): Uint8Array[] {
+  const left: Uint8Array[] = []
+  let gone = count
+  for (const part of parts) {
+    if (part.byteLength > gone) left.push(part.subarray(gone))
+    gone = Math.max(0, gone - part.byteLength)
+  }
+  return left
 }

@@ -26,6 +26,12 @@ export class CutOff extends AnnexfsError {
 const PAUSE_ABOVE: Bytes = 512 * 1024
 const RESUME_BELOW: Bytes = 128 * 1024
 
+/** Where a body's bytes go: the first one to offset `at`. */
+export interface BodyTarget {
+  readonly at: Bytes
+  readonly room: (at: Bytes) => Uint8Array | undefined
+}
+
 export interface ExchangeOptions {
   readonly url: URL
   readonly method: HttpMethod
@@ -34,6 +40,7 @@ export interface ExchangeOptions {
   readonly signal: AbortSignal
   /** The longest silence of the server, before its answer and within it. */
   readonly idleTimeout: Milliseconds
+  readonly target?: BodyTarget
 }
 
 /**
@@ -83,6 +90,7 @@ class Exchange implements HttpBody, Dispatcher.DispatchHandler {
   #controller: Dispatcher.DispatchController | undefined
   #chunks: Uint8Array[] = []
   #queued: Bytes = 0
+  #received: Bytes = 0
   #state: 'asking' | 'body' | 'ended' | 'failed' = 'asking'
   #error: AnnexfsError | undefined
   #wake: (() => void) | undefined
@@ -154,10 +162,39 @@ class Exchange implements HttpBody, Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Uint8Array): void {
     if (this.#state !== 'body') return
-    this.#chunks.push(chunk)
+    this.#take(chunk)
     this.#queued += chunk.byteLength
     if (this.#queued > PAUSE_ABOVE) controller.pause()
     this.#wake?.()
+  }
+
+  /** Puts bytes where they are wanted, else keeps them as they came. */
+  #take(chunk: Uint8Array): void {
+    const { target } = this.#options
+    let left = chunk
+    while (target !== undefined && left.byteLength > 0) {
+      const place = target.room(target.at + this.#received)
+      if (place === undefined) break
+      const part = left.subarray(0, place.byteLength)
+      place.set(part)
+      this.#append(place.subarray(0, part.byteLength))
+      left = left.subarray(part.byteLength)
+    }
+    // They lie in the buffer of the connection, which reads on.
+    if (left.byteLength > 0) this.#append(Uint8Array.prototype.slice.call(left))
+  }
+
+  #append(bytes: Uint8Array): void {
+    this.#received += bytes.byteLength
+    const last = this.#chunks.at(-1)
+    const follows = last?.buffer === bytes.buffer && last.byteOffset + last.byteLength === bytes.byteOffset
+    if (last === undefined || !follows) this.#chunks.push(bytes)
+    else
+      this.#chunks[this.#chunks.length - 1] = new Uint8Array(
+        last.buffer,
+        last.byteOffset,
+        last.byteLength + bytes.byteLength,
+      )
   }
 
   onResponseEnd(): void {

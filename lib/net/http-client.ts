@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import buildConnector from 'undici/lib/core/connect.js'
 import Agent from 'undici/lib/dispatcher/agent.js'
 import { abortable } from '../abortable.js'
@@ -6,9 +6,10 @@ import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import type { AddressPolicy } from './address-policy.js'
-import { exchange, wholeBody, type HttpBody, type HttpMethod } from './http-body.js'
+import { exchange, wholeBody, type BodyTarget, type HttpBody, type HttpMethod } from './http-body.js'
 import { plainHeaders } from './http-headers.js'
 import { systemResolve, type Resolve } from './resolve.js'
+import { oneBuffer, readsOneBuffer } from './socket-reads.js'
 import { shownUrl, webUrl } from './url.js'
 
 export interface HttpClientOptions {
@@ -48,6 +49,11 @@ export interface GetOptions extends RequestOptions {
   readonly range?: ByteRange
   /** A strong entity tag or date (RFC 9110, 13.1.5): the range only if that still holds, else all of it. */
   readonly ifRange?: string
+  /**
+   * Where the bytes of `range` go, from an offset on: bytes of the answer's body are copied there and given as views of
+   * it. The offsets are those that were asked for: compare them with the answer's before you believe the bytes.
+   */
+  readonly room?: (at: Bytes) => Uint8Array | undefined
 }
 
 export interface PostOptions extends RequestOptions {
@@ -110,7 +116,9 @@ export class HttpClient {
     const own: Record<string, string> = {}
     if (options.range !== undefined) own['range'] = `bytes=${options.range.start}-${options.range.end - 1}`
     if (options.ifRange !== undefined) own['if-range'] = options.ifRange
-    return this.#follow(url, { ...options, method: 'GET', own })
+    const { range, room } = options
+    const target = range === undefined || room === undefined ? undefined : { at: range.start, room }
+    return this.#follow(url, { ...options, method: 'GET', own, ...(target === undefined ? {} : { target }) })
   }
 
   /**
@@ -131,7 +139,7 @@ export class HttpClient {
   }
 
   async #follow(first: string | URL, request: Request): Promise<HttpBody> {
-    const { method, own, signal, body } = request
+    const { method, own, signal, body, target } = request
     const redirects = method === 'POST' ? POST_REDIRECTS : REDIRECTS
     const start = webUrl(String(request.redirectedFrom ?? first))
     const visited = new Set<string>()
@@ -160,6 +168,7 @@ export class HttpClient {
         signal,
         idleTimeout,
         ...(body === undefined ? {} : { body }),
+        ...(target === undefined ? {} : { target }),
       })
       const location = answer.header('location')
       if (!redirects.has(answer.status) || location === undefined) return answer
@@ -199,6 +208,7 @@ interface Request extends RequestOptions {
   /** Headers that belong to the request itself, for every origin. */
   readonly own: Readonly<Record<string, string>>
   readonly body?: string | Uint8Array
+  readonly target?: BodyTarget
 }
 
 function redirectTarget(location: string, from: URL): URL {
@@ -231,21 +241,23 @@ function percentDecoded(text: string): string {
 
 function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<typeof Agent> {
   const resolve = options.resolve ?? systemResolve
-  const connect = buildConnector({
+  // The one resolution there is: what it gives was checked, and is what the socket connects to.
+  const lookup: LookupFunction = (hostname, _options, done) => {
+    // oxlint-disable promise/no-callback-in-promise -- node:net wants a callback; it does not throw
+    allowedAddresses(hostname, resolve, policy).then(
+      (addresses) => done(null, addresses),
+      (error: unknown) => done(error as Error, []),
+    )
+    // oxlint-enable promise/no-callback-in-promise
+  }
+  const settings = {
     timeout: options.connectTimeout ?? 10_000,
     autoSelectFamily: true,
     autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_AFTER,
-    // The one resolution there is: what it gives was checked, and is what the socket connects to.
-    lookup: (hostname, _options, done) => {
-      // oxlint-disable promise/no-callback-in-promise -- node:net wants a callback; it does not throw
-      allowedAddresses(hostname, resolve, policy).then(
-        (addresses) => done(null, addresses),
-        (error: unknown) => done(error as Error, []),
-      )
-      // oxlint-enable promise/no-callback-in-promise
-    },
+    lookup,
     ...(options.ca === undefined ? {} : { ca: [...options.ca] }),
-  })
+  }
+  const connectSafely = buildConnector(settings)
   return new Agent({
     connections: MOST_CONNECTIONS,
     pipelining: 1,
@@ -257,8 +269,18 @@ function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<
       // A socket to a literal address asks no lookup.
       if (isIP(target.hostname) !== 0 && !policy.allows(target.hostname)) {
         done(forbidden(target.hostname, [target.hostname]), null)
+      } else if (target.protocol === 'https:') {
+        connectSafely(target, done)
       } else {
-        connect(target, done)
+        const connect = buildConnector(Object.assign(oneBuffer(), settings))
+        connect(target, (error, socket) => {
+          if (error !== null) {
+            done(error, null)
+            return
+          }
+          readsOneBuffer(socket)
+          done(null, socket)
+        })
       }
     },
   })

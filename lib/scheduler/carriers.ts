@@ -15,8 +15,9 @@ import type { WasteBudget } from './waste.js'
 import type { Part } from './split.js'
 import { transfer } from './transfer.js'
 
-/** Pieces of one transfer being written to the cache at once. */
-const PUTS_AT_ONCE = 4
+/** Pieces of one transfer being written to the cache at once: at least two, and so many bytes of small ones. */
+const PUTS_AT_ONCE = 2
+const PUT_AT_ONCE: Bytes = 4 * 1024 * 1024
 /** What a server may have sent on a connection when we hang up: what the buffers on the way hold. */
 const SENT_IN_VAIN: Bytes = 256 * 1024
 
@@ -267,6 +268,6 @@ export class Carriers {
       onFetched?.()
     })
     puts.add(put)
-    if (puts.size >= PUTS_AT_ONCE) await Promise.race(puts)
+    if (puts.size >= Math.max(PUTS_AT_ONCE, PUT_AT_ONCE / this.#options.space.pieceLength)) await Promise.race(puts)
   }
 }

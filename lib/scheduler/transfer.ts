@@ -24,10 +24,10 @@ export async function* transfer(
   const last = run.at(-1)
   if (first === undefined || last === undefined) return
   const range = { start: pieceRange(space, first).start, end: pieceRange(space, last).end }
+  const buffers = new Buffers(space, run)
   let at = 0
   let filled = 0
-  let piece: Uint8Array | undefined
-  for await (const chunk of holding.read(range, demand)) {
+  for await (const chunk of holding.read(range, demand, (offset) => buffers.room(offset))) {
     throwIfAborted(demand.signal)
     onBytes(chunk.byteLength)
     let used = 0
@@ -35,22 +35,23 @@ export async function* transfer(
       const index = run[at]
       if (index === undefined) throw surplus(space, range.end - range.start)
       const size = pieceSize(space, index)
-      if (filled === 0 && chunk.byteLength - used === size && used === 0) {
-        piece = chunk
-        filled = size
-        used = size
-      } else {
-        piece ??= Buffer.allocUnsafeSlow(size)
-        const part = chunk.subarray(used, used + size - filled)
-        piece.set(part, filled)
-        filled += part.byteLength
-        used += part.byteLength
+      if (filled === 0 && used === 0 && chunk.byteLength === size && chunk.buffer.byteLength === size) {
+        yield { index, bytes: chunk }
+        buffers.done(index)
+        at += 1
+        break
       }
+      const piece = buffers.of(index)
+      const part = chunk.subarray(used, used + size - filled)
+      const isThere = part.buffer === piece.buffer && part.byteOffset === piece.byteOffset + filled
+      if (!isThere) piece.set(part, filled)
+      filled += part.byteLength
+      used += part.byteLength
       if (filled === size) {
+        buffers.done(index)
         yield { index, bytes: piece }
         at += 1
         filled = 0
-        piece = undefined
       }
     }
   }
@@ -59,6 +60,43 @@ export async function* transfer(
       'UNAVAILABLE',
       `the source ended after ${at} of ${run.length} pieces asked of ${space.id}: the content there is too short`,
     )
+  }
+}
+
+/** The bytes of the pieces of a run that are not complete yet. */
+class Buffers {
+  readonly #first: number
+  readonly #end: number
+  readonly #space: PieceSpace
+  readonly #pieces = new Map<number, Uint8Array>()
+  /** Pieces before this one were given away: nobody may write to them any more. */
+  #next: number
+
+  constructor(space: PieceSpace, run: readonly number[]) {
+    this.#space = space
+    this.#first = run[0] ?? 0
+    this.#next = this.#first
+    this.#end = this.#first + run.length
+  }
+
+  of(index: number): Uint8Array {
+    const known = this.#pieces.get(index)
+    if (known !== undefined) return known
+    const made = Buffer.allocUnsafeSlow(pieceSize(this.#space, index))
+    this.#pieces.set(index, made)
+    return made
+  }
+
+  /** Where the bytes from `offset` of the space go, to the end of a piece. */
+  room(offset: Bytes): Uint8Array | undefined {
+    const index = Math.floor(offset / this.#space.pieceLength)
+    if (index < this.#next || index >= this.#end) return undefined
+    return this.of(index).subarray(offset - index * this.#space.pieceLength)
+  }
+
+  done(index: number): void {
+    this.#pieces.delete(index)
+    this.#next = index + 1
   }
 }
 

@@ -56,11 +56,19 @@ export interface Holding {
    * The bytes of `range`, in order, in chunks of any size; exactly `range.end - range.start` of them, or it throws:
    * AnnexfsError UNAVAILABLE (gone, refused, cut off), CORRUPT (another length or validator than before), TIMED_OUT,
    * FORBIDDEN (policy), ABORTED (the signal). Stops promptly when the signal fires or the consumer returns early.
+   * What it gives stays as it is. It may put the bytes into `room` and give views of that, which saves copying.
    */
-  read(range: ByteRange, demand: Demand): AsyncIterable<Uint8Array>
+  read(range: ByteRange, demand: Demand, room?: Room): AsyncIterable<Uint8Array>
   /** Optional, for sources that check pieces themselves and have them in the shared cache or at hand. */
   piece?(index: number, demand: Demand): Promise<VerifiedPiece>
 }
+
+/**
+ * Where the content's bytes from offset `at` on are to go: as many as it is long, or undefined when there is no place for
+ * them. What lies there counts for nothing until it is given. For sources that offer the content as it is; one that
+ * deciphers, or joins chunks, must not pass it on.
+ */
+export type Room = (at: Bytes) => Uint8Array | undefined
 
 export interface Demand {
   readonly urgency: Urgency

@@ -7,7 +7,7 @@ import { Passing, Tries } from '../net/retry.js'
 import { shownUrl } from '../net/url.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import { SequentialBody } from './sequential.js'
-import type { Measured } from './source.js'
+import type { Measured, Room } from './source.js'
 
 /** Statuses after which the same request may succeed. */
 const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504])
@@ -78,14 +78,20 @@ export class WebFile {
    * The bytes of `range` of content that is `length` bytes in all.
    * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, CORRUPT (another length or version, compressed), FORBIDDEN, ABORTED.
    */
-  async *read(range: ByteRange, length: Bytes, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  async *read(
+    range: ByteRange,
+    length: Bytes,
+    signal: AbortSignal,
+    room?: Room,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     const tries = new Tries(signal)
     let at = range.start
     while (at < range.end) {
       throwIfAborted(signal)
       const before = at
       try {
-        for await (const bytes of this.#attempt({ start: at, end: range.end }, length, at > range.start, signal)) {
+        const left = { start: at, end: range.end }
+        for await (const bytes of this.#attempt(left, length, at > range.start, signal, room)) {
           at += bytes.byteLength
           yield bytes
         }
@@ -163,13 +169,19 @@ export class WebFile {
     length: Bytes,
     resumed: boolean,
     signal: AbortSignal,
+    room: Room | undefined,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     if (this.#sequential !== undefined) {
       yield* this.#sequential.read(range, signal)
       return
     }
     const ifRange = resumed ? this.#tag : undefined
-    const answer = await this.#ask({ signal, range, ...(ifRange === undefined ? {} : { ifRange }) })
+    const answer = await this.#ask({
+      signal,
+      range,
+      ...(ifRange === undefined ? {} : { ifRange }),
+      ...(room === undefined ? {} : { room }),
+    })
     try {
       if (answer.status === 200) {
         this.#check(answer, contentLength(answer), length)
@@ -242,7 +254,10 @@ export class WebFile {
   }
 
   /** Sends a GET; returns only an answer 200 or 206. */
-  async #ask(options: { signal: AbortSignal; range?: ByteRange; ifRange?: string }, turn = 0): Promise<HttpBody> {
+  async #ask(
+    options: { signal: AbortSignal; range?: ByteRange; ifRange?: string; room?: Room },
+    turn = 0,
+  ): Promise<HttpBody> {
     const left = (this.#closed?.until ?? 0) - performance.now()
     if (this.#closed !== undefined && left > 0) {
       throw this.#closed.passing ? new Passing(this.#closed.error, left) : this.#closed.error

@@ -48,9 +48,9 @@ export function webSource(options: WebSourceOptions): Source {
         ...WEB_LIMITS,
         has: (range) => inside(range, space.length) && !file.gone,
         closedUntil: () => file.closedUntil,
-        read: async function* (range, demand) {
+        read: async function* (range, demand, room) {
           checkInside(range, space.length, name)
-          yield* file.read(range, space.length, demand.signal)
+          yield* file.read(range, space.length, demand.signal, room)
         },
       }
       return Promise.resolve(holding)
