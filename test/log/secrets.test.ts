@@ -65,8 +65,64 @@ test('what programs and servers call a secret is left out', () => {
     `secretAccessKey=${CANARY}`,
     `api-key:${CANARY}`,
     `token=${CANARY}`,
+    `AWS_SECRET_ACCESS_KEY=${CANARY}`,
+    `env RSYNC_PASSWORD='${CANARY} and more' rsync`,
+    `password="${CANARY}"`,
+    `clientSecret=${CANARY}`,
+    `{"password": "${CANARY}", "x": 1}`,
+    `{"token":"a ${CANARY}"}`,
+    `secret: ${CANARY}`,
+    `the secret: ${CANARY}`,
+    `a wrong token: ${CANARY}`,
+    `x-auth-token: Bearer ${CANARY}`,
+    `Authorization: Digest username="u", nonce="n", response="${CANARY}"`,
+    `Authorization: AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host, Signature=${CANARY}`,
+    `{"Authorization": "Bearer ${CANARY}"}`,
+    `Set-Cookie: session=${CANARY}; path=/`,
+    `git: fatal: token: ${CANARY}`,
   ]) {
     assert.ok(!withoutSecrets(text).includes(CANARY), withoutSecrets(text))
+  }
+})
+
+test('a secret that is a plain word is left out where a name of a secret stands like a key', () => {
+  for (const text of [
+    'password: swordfish',
+    'the password: swordfish',
+    'passphrase: swordfish',
+    'secret: swordfish',
+    'token: swordfish',
+    'user: ann, token: swordfish',
+    'password=swordfish',
+    'pass=swordfish',
+    'passkey: swordfish',
+    'api key: swordfish',
+    'password:swordfish',
+  ]) {
+    assert.ok(!withoutSecrets(text).includes('swordfish'), withoutSecrets(text))
+  }
+})
+
+test('ordinary sentences and names about secrets stay as they are', () => {
+  for (const text of [
+    'cannot read /films/The Secret: Dare to Dream.mkv',
+    'the secret: a file that others can read',
+    'cannot read the secret from /x: no such file',
+    'the password: it is empty',
+    'no password: set RSYNC_PASSWORD',
+    'the server refused the token: expired',
+    'the server refused the token: it has expired',
+    'invalid token: unexpected end',
+    'Unexpected token: }',
+    'Authorization: required',
+    'tests pass: all of them',
+    'bypass=no is not known',
+    'the api key: missing',
+    'a secret key: none is usable',
+    'it has passed: nothing to do; tokens: two; secrets: many',
+    'Top Secret! (1984).mkv, Token.2023.mkv',
+  ]) {
+    assert.equal(withoutSecrets(text), text)
   }
 })
 
@@ -79,6 +135,11 @@ test('long hostile lines cost little', () => {
     'password=',
     'magnet:?',
     'authorization:',
+    'authorization: digest ',
+    'password="',
+    "token: '",
+    'secret secret',
+    'cookie: ',
     '\\',
     '-1',
   ]) {
