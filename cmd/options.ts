@@ -71,7 +71,7 @@ export const SOURCE_OPTIONS: readonly OptionSpec[] = [
   {
     name: 'allow-address',
     value: 'CIDR',
-    help: 'let URLs of a repository or torrent reach this local or private address or block ("all": any)',
+    help: 'let URLs of a repository or torrent reach this local or private address or block, [ADDRESS]:PORT on one port ("all": any)',
     several: true,
   },
   { name: 'recursive', help: 'clone submodules that are not here, without their content, when they are entered' },

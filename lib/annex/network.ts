@@ -1,9 +1,9 @@
 import type { GitConfig } from '../git/config.js'
-import { isIP } from 'node:net'
+import { isAllowEntry } from '../net/address-policy.js'
 
 /** What the user's git configuration says about the network (git-annex(1)). */
 export interface NetworkSettings {
-  /** `annex.security.allowed-ip-addresses`: addresses allowed although they are private; `all`. */
+  /** `annex.security.allowed-ip-addresses`: addresses allowed although they are private, on any port or one; `all`. */
   readonly allow: readonly string[]
   /** Entries of it that are not understood, for a warning. */
   readonly refused: readonly string[]
@@ -23,12 +23,11 @@ export function networkSettings(config: GitConfig): NetworkSettings {
   const entries = words(
     config.get('annex.security.allowed-ip-addresses') ?? config.get('annex.security.allowed-http-addresses'),
   )
-  const understood = (entry: string): boolean => entry === 'all' || isIP(entry.replace(/\/\d{1,3}$/, '')) !== 0
   const schemes = config.get('annex.security.allowed-url-schemes')
   const userAgent = config.get('annex.user-agent')
   return {
-    allow: entries.filter(understood),
-    refused: entries.filter((entry) => !understood(entry)),
+    allow: entries.filter(isAllowEntry),
+    refused: entries.filter((entry) => !isAllowEntry(entry)),
     schemes: new Set(schemes === undefined ? DEFAULT_SCHEMES : words(schemes).map((one) => one.toLowerCase())),
     userAgent: userAgent !== undefined && /^[\x20-\x7e]{1,500}$/.test(userAgent) ? userAgent : undefined,
     headers: headerLines(config.all('annex.http-headers')),

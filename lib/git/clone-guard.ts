@@ -50,7 +50,7 @@ export async function guarded(candidate: CloneCandidate, guard: CloneGuard, sign
       return { url: from.url, protocols: ['ssh'], settings }
     case 'git': {
       const url = new URL(from.url)
-      const [address = ''] = await allowedAddresses(host, guard)
+      const [address = ''] = await allowedAddresses(host, guard, Number(url.port) || GIT_PORT)
       url.hostname = isIP(address) === 6 ? `[${address}]` : address
       return { url: url.href, protocols: ['git'], settings }
     }
@@ -58,7 +58,7 @@ export async function guarded(candidate: CloneCandidate, guard: CloneGuard, sign
       const url = await finalUrl(candidate, guard, signal)
       const { hostname, protocol: scheme } = url
       const port = url.port === '' ? (scheme === 'https:' ? '443' : '80') : url.port
-      const addresses = await allowedAddresses(hostname, guard)
+      const addresses = await allowedAddresses(hostname, guard, Number(port))
       const pinned = addresses.map((address) => (isIP(address) === 6 ? `[${address}]` : address)).join(',')
       const bare = hostname.replace(/^\[|\]$/g, '')
       const pin = isIP(bare) === 0 ? [['http.curloptResolve', `${bare}:${port}:${pinned}`] as const] : []
@@ -67,6 +67,8 @@ export async function guarded(candidate: CloneCandidate, guard: CloneGuard, sign
   }
 }
 
+/** git-daemon(1). */
+const GIT_PORT = 9418
 const REFS = '/info/refs'
 
 /** Where the repository is after redirects: git asks for the same first (gitprotocol-http(5)). */
@@ -92,11 +94,12 @@ async function finalUrl({ from }: CloneCandidate, { client }: CloneGuard, signal
 async function allowedAddresses(
   host: string,
   { policy, resolve = systemResolve }: CloneGuard,
+  port?: number,
 ): Promise<readonly string[]> {
   const bare = host.replace(/^\[|\]$/g, '')
   const addresses = isIP(bare) === 0 ? await resolve(bare) : [bare]
   // All of them: which one git or ssh will take is not known here.
-  if (addresses.length === 0 || !addresses.every((address) => policy.allows(address))) {
+  if (addresses.length === 0 || !addresses.every((address) => policy.allows(address, port))) {
     const which = addresses.includes(bare) ? bare : `${bare} (${addresses.join(', ')})`
     throw new AnnexfsError(
       'FORBIDDEN',

@@ -3,12 +3,22 @@ import ipaddr from 'ipaddr.js'
 import { AnnexfsError } from '../errors.js'
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
-type Block = [Address, number]
+/** Addresses that begin with the same bits; `port`: on it alone. */
+interface Block {
+  readonly network: Address
+  readonly bits: number
+  readonly port: number | undefined
+}
 
 /** Which addresses may be connected to. */
 export interface AddressPolicy {
-  /** `address`: an IPv4 or IPv6 address as text, without brackets. Anything else is not allowed. */
-  allows(address: string): boolean
+  /**
+   * Whether `address` may be connected to: an IPv4 or IPv6 address as text, without brackets. Anything else is not allowed.
+   * @param port where it is known; what is allowed on one port only is not allowed without.
+   */
+  allows(address: string, port?: number): boolean
+  /** The ports for which it may have another answer. */
+  readonly ports?: ReadonlySet<number>
 }
 
 /** For URLs that the user gave by hand; never for what a repository, a torrent or a server named. */
@@ -18,25 +28,27 @@ export const anyAddress: AddressPolicy = { allows: (address) => isIP(address) !=
  * Only addresses of the public internet, as git-annex does (annex.security.allowed-ip-addresses): no loopback, private,
  * link-local, shared (CGNAT), multicast, broadcast, benchmarking, documentation or reserved ones, nor those wrapped in
  * an IPv6 form (mapped, compatible, 6to4, NAT64, Teredo).
- * @param options.allow addresses and CIDR blocks that are allowed all the same; `all` allows everything.
+ * @param options.allow addresses and CIDR blocks that are allowed all the same, also on one port only, as git-annex writes
+ * it (`[127.0.0.1]:80`, `[::1]:80`) or `127.0.0.1:80`; `all` allows everything.
  * @throws AnnexfsError USAGE when one of them is neither.
  */
 export function addressPolicy(options: { allow: readonly string[] }): AddressPolicy {
   if (options.allow.includes('all')) return anyAddress
   const blocks = options.allow.map(parseBlock)
   return {
-    allows: (text) => {
+    ports: new Set(blocks.flatMap(({ port }) => (port === undefined ? [] : [port]))),
+    allows: (text, port) => {
       // Only what node:net takes for an address too: ipaddr.js reads more, and other things into it (1.2.3, 010.0.0.1).
-      return isIP(text) !== 0 && ipaddr.isValid(text) && allowed(ipaddr.parse(text), blocks)
+      return isIP(text) !== 0 && ipaddr.isValid(text) && allowed(ipaddr.parse(text), blocks, port)
     },
   }
 }
 
-function allowed(address: Address, blocks: readonly Block[]): boolean {
-  if (blocks.some((block) => within(address, block))) return true
+function allowed(address: Address, blocks: readonly Block[], port: number | undefined): boolean {
+  if (blocks.some((block) => within(address, block, port))) return true
   if (address instanceof ipaddr.IPv4) return address.range() === 'unicast'
   const inner = embedded(address)
-  if (inner.length > 0) return inner.every((one) => allowed(one, blocks))
+  if (inner.length > 0) return inner.every((one) => allowed(one, blocks, port))
   // 2000::/3 is all that is handed out; what lies outside of it (site-local, unassigned) is not the internet.
   return address.range() === 'unicast' && (address.toByteArray()[0] ?? 0) >> 5 === 1
 }
@@ -62,22 +74,42 @@ function embedded(address: ipaddr.IPv6): ipaddr.IPv4[] {
   return []
 }
 
-function within(address: Address, [network, bits]: Block): boolean {
+function within(address: Address, { network, bits, port: only }: Block, port: number | undefined): boolean {
+  if (only !== undefined && only !== port) return false
   return address.kind() === network.kind() && address.match(network, bits)
 }
 
+/** Whether {@link addressPolicy} takes `entry`. */
+export function isAllowEntry(entry: string): boolean {
+  return entry === 'all' || blockOf(entry) !== undefined
+}
+
 function parseBlock(text: string): Block {
+  const block = blockOf(text)
+  if (block !== undefined) return block
+  throw new AnnexfsError(
+    'USAGE',
+    `${JSON.stringify(text)} is not an address or a block of addresses; give one like 10.1.2.3, 192.168.0.0/16, fd00::/8 or ` +
+      '[10.1.2.3]:8080',
+  )
+}
+
+function blockOf(entry: string): Block | undefined {
+  const [, bracketed, dotted, onPort] = /^(?:\[([^\]]+)\]|(\d+\.\d+\.\d+\.\d+)):(\d{1,5})$/.exec(entry) ?? []
+  const text = bracketed ?? dotted ?? entry
+  const port = onPort === undefined ? undefined : Number(onPort)
+  if (port !== undefined && (port === 0 || port > 65_535)) return undefined
   // Only the usual written forms: ipaddr.js also reads 0x7f000001 and 127.1, which nobody means to type here.
   const plain = /^(\d+\.\d+\.\d+\.\d+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)(\/\d+)?$/
   if (plain.test(text)) {
     if (ipaddr.isValid(text)) {
       const address = ipaddr.parse(text)
-      return [address, address.kind() === 'ipv4' ? 32 : 128]
+      return { network: address, bits: address.kind() === 'ipv4' ? 32 : 128, port }
     }
-    if (ipaddr.isValidCIDR(text)) return ipaddr.parseCIDR(text)
+    if (ipaddr.isValidCIDR(text)) {
+      const [network, bits] = ipaddr.parseCIDR(text)
+      return { network, bits, port }
+    }
   }
-  throw new AnnexfsError(
-    'USAGE',
-    `${JSON.stringify(text)} is not an address or a block of addresses; give one like 10.1.2.3, 192.168.0.0/16 or fd00::/8`,
-  )
+  return undefined
 }

@@ -239,25 +239,33 @@ function percentDecoded(text: string): string {
   }
 }
 
+/** Stands for the ports that no policy names. */
+const UNNAMED = 0
+
 function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<typeof Agent> {
   const resolve = options.resolve ?? systemResolve
   // The one resolution there is: what it gives was checked, and is what the socket connects to.
-  const lookup: LookupFunction = (hostname, _options, done) => {
-    // oxlint-disable promise/no-callback-in-promise -- node:net wants a callback; it does not throw
-    allowedAddresses(hostname, resolve, policy).then(
-      (addresses) => done(null, addresses),
-      (error: unknown) => done(error as Error, []),
-    )
-    // oxlint-enable promise/no-callback-in-promise
-  }
-  const settings = {
+  const lookupFor =
+    (port: number): LookupFunction =>
+    (hostname, _options, done) => {
+      // oxlint-disable promise/no-callback-in-promise -- node:net wants a callback; it does not throw
+      allowedAddresses(hostname, port, resolve, policy).then(
+        (addresses) => done(null, addresses),
+        (error: unknown) => done(error as Error, []),
+      )
+      // oxlint-enable promise/no-callback-in-promise
+    }
+  const settingsFor = (port: number) => ({
     timeout: options.connectTimeout ?? 10_000,
     autoSelectFamily: true,
     autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_AFTER,
-    lookup,
+    // It is not told the port.
+    lookup: lookupFor(port),
     ...(options.ca === undefined ? {} : { ca: [...options.ca] }),
-  }
-  const connectSafely = buildConnector(settings)
+  })
+  // They keep TLS sessions: one for all ports, but for those that the policy has an answer of their own for.
+  const connectSafely = buildConnector(settingsFor(UNNAMED))
+  const onPort = new Map([...(policy.ports ?? [])].map((port) => [port, buildConnector(settingsFor(port))]))
   return new Agent({
     connections: MOST_CONNECTIONS,
     pipelining: 1,
@@ -267,12 +275,14 @@ function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<
     allowH2: false,
     connect: (target, done) => {
       // A socket to a literal address asks no lookup.
-      if (isIP(target.hostname) !== 0 && !policy.allows(target.hostname)) {
+      const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80)
+      if (isIP(target.hostname) !== 0 && !policy.allows(target.hostname, port)) {
         done(forbidden(target.hostname, [target.hostname]), null)
       } else if (target.protocol === 'https:') {
-        connectSafely(target, done)
+        const connect = onPort.get(port) ?? connectSafely
+        connect(target, done)
       } else {
-        const connect = buildConnector(Object.assign(oneBuffer(), settings))
+        const connect = buildConnector(Object.assign(oneBuffer(), settingsFor(port)))
         connect(target, (error, socket) => {
           if (error !== null) {
             done(error, null)
@@ -288,11 +298,12 @@ function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<
 
 async function allowedAddresses(
   hostname: string,
+  port: number,
   resolve: Resolve,
   policy: AddressPolicy,
 ): Promise<{ address: string; family: number }[]> {
   const addresses = await resolve(hostname)
-  const allowed = addresses.filter((address) => isIP(address) !== 0 && policy.allows(address))
+  const allowed = addresses.filter((address) => isIP(address) !== 0 && policy.allows(address, port))
   if (allowed.length === 0) throw forbidden(hostname, addresses)
   return allowed.map((address) => ({ address, family: isIP(address) }))
 }

@@ -81,14 +81,15 @@ test('the network settings of the git configuration', () => {
   })
   const settings = networkSettings(
     configOf({
-      'annex.security.allowed-ip-addresses': '127.0.0.1 ::1 10.0.0.0/8 [127.0.0.1]:80 evil.example',
+      'annex.security.allowed-ip-addresses':
+        '127.0.0.1 ::1 10.0.0.0/8 [127.0.0.1]:80 10.0.0.1:81 [::1]:82 ::1:x 1.2.3.4:0 evil.example',
       'annex.security.allowed-url-schemes': 'HTTPS ftp',
       'annex.user-agent': 'mine/1',
       'annex.http-headers': ['X-A: 1', 'X-B:2', 'no header', 'X C: 3', 'X-D: a\u0007'],
     }),
   )
-  assert.deepEqual(settings.allow, ['127.0.0.1', '::1', '10.0.0.0/8'])
-  assert.deepEqual(settings.refused, ['[127.0.0.1]:80', 'evil.example'])
+  assert.deepEqual(settings.allow, ['127.0.0.1', '::1', '10.0.0.0/8', '[127.0.0.1]:80', '10.0.0.1:81', '[::1]:82'])
+  assert.deepEqual(settings.refused, ['::1:x', '1.2.3.4:0', 'evil.example'])
   assert.deepEqual([...settings.schemes], ['https', 'ftp'])
   assert.equal(settings.userAgent, 'mine/1')
   assert.deepEqual(settings.headers, [

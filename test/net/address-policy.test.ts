@@ -121,3 +121,41 @@ test('a malformed block is an error of usage that quotes it', () => {
     )
   }
 })
+
+test('an address is allowed on one port alone, in the forms of git-annex', () => {
+  const policy = addressPolicy({
+    allow: ['[127.0.0.1]:80', '10.0.0.1:8080', '[::1]:81', '[192.168.0.0/16]:82', '10.0.0.2'],
+  })
+  const rows: readonly (readonly [string, number | undefined, boolean])[] = [
+    ['127.0.0.1', 80, true],
+    ['127.0.0.1', 81, false],
+    ['127.0.0.1', undefined, false],
+    ['::ffff:127.0.0.1', 80, true],
+    ['10.0.0.1', 8080, true],
+    ['10.0.0.1', 80, false],
+    ['::1', 81, true],
+    ['::1', 80, false],
+    ['192.168.7.7', 82, true],
+    ['192.168.7.7', 80, false],
+    ['10.0.0.2', 80, true],
+    ['10.0.0.2', undefined, true],
+    ['1.1.1.1', 80, true],
+  ]
+  for (const [address, port, expected] of rows)
+    assert.equal(policy.allows(address, port), expected, `${address} ${port}`)
+  for (const wrong of [
+    '[127.0.0.1]',
+    '127.0.0.1:',
+    '127.0.0.1:0',
+    '127.0.0.1:65536',
+    '[::1]:x',
+    '127.0.0.1:80:80',
+    '[]:80',
+  ]) {
+    assert.throws(
+      () => addressPolicy({ allow: [wrong] }),
+      (error) => isAnnexfsError(error, 'USAGE'),
+      wrong,
+    )
+  }
+})

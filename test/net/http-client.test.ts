@@ -265,3 +265,22 @@ test('closing the client ends what is under way', { timeout: 20_000 }, async (t)
   await asked
   await assert.rejects(http.get(mute.url, { signal: soon() }))
 })
+
+test(
+  'what is allowed on one port only is reached there alone, by address and by name',
+  { timeout: 60_000 },
+  async (t) => {
+    const open = await httpServer(t, (_, response) => response.end('welcome'))
+    const closed = await httpServer(t, (_, response) => response.end('secret'))
+    const policy = addressPolicy({ allow: [`[127.0.0.1]:${open.port}`] })
+    const http = client(t, { policy, resolve: () => Promise.resolve(['127.0.0.1']) })
+    for (const host of ['127.0.0.1', 'name.example']) {
+      assert.equal(await text(await http.get(`http://${host}:${open.port}/`, { signal: soon() })), 'welcome')
+      await assert.rejects(
+        http.get(`http://${host}:${closed.port}/`, { signal: soon() }),
+        refusedWith('FORBIDDEN'),
+        host,
+      )
+    }
+  },
+)
