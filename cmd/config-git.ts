@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { runGit } from '../lib/git/process.js'
 import { findRepository } from '../lib/git/repository.js'
 import type { Bytes } from '../lib/space/space.js'
+import { statsAt } from '../lib/stats-at.js'
 import { settingOfTexts, type Schema, type Setting } from './config-schema.js'
 
 /** As lib/git bounds a configuration. */
@@ -45,7 +46,7 @@ export async function readRepositorySettings(schema: Schema, path: string): Prom
   const places = await findRepository(path)
   if (places === undefined) return []
   const file = join(places.commonDir, 'config')
-  const stats = await lstat(file).catch(() => undefined)
+  const stats = await statsAt(file, 'show')
   if (stats?.isFile() !== true) return []
   let listing: Buffer
   try {

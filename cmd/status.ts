@@ -5,6 +5,7 @@ import type { Snapshot } from '../lib/status/snapshot.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
 import { insideWhichMount } from './inside.js'
+import { snapshotOf } from './snapshot.js'
 import { statusText } from './status-text.js'
 import { parseTime } from './units.js'
 
@@ -67,16 +68,6 @@ function showText(snapshots: readonly Snapshot[], width = WIDTH, height?: number
   const columns = Math.min(WIDEST, Math.max(NARROWEST, width))
   const rows = height === undefined ? undefined : Math.max(8, Math.floor((height - 1) / snapshots.length))
   return snapshots.map((snapshot) => statusText(snapshot, columns, rows)).join(`${'-'.repeat(columns)}\n`)
-}
-
-/** Undefined when it has ended meanwhile. */
-async function snapshotOf(client: ControlClient): Promise<Snapshot | undefined> {
-  try {
-    return (await client.request('status', {})) as Snapshot
-  } catch (error) {
-    if (isAnnexfsError(error, 'UNAVAILABLE')) return undefined
-    throw error
-  }
 }
 
 /** Until Ctrl-C, or until none of them runs any more. */

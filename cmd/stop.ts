@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlClient } from '../lib/control/client.js'
 import { allControls } from '../lib/control/find.js'
-import { AnnexfsError, isAnnexfsError, systemCode } from '../lib/errors.js'
+import { AnnexfsError, systemCode } from '../lib/errors.js'
 import type { Milliseconds } from '../lib/space/space.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
+import { snapshotOf } from './snapshot.js'
 
 /** Downloads are cut off and the cache is closed well within that. */
 const PATIENCE: Milliseconds = 15_000
@@ -43,21 +44,13 @@ interface Serving {
 
 /** All that serve something over HTTP. */
 async function serving(clients: readonly ControlClient[]): Promise<Serving[]> {
-  const asked = await Promise.all(
-    clients.map(async (client) => {
-      try {
-        const hello = (await client.request('hello', {})) as { pid: number; gateway?: string; mountpoint?: string }
-        return hello.gateway === undefined
-          ? []
-          : [{ client, url: hello.gateway, pid: hello.pid, mountpoint: hello.mountpoint }]
-      } catch (error) {
-        // It has ended meanwhile.
-        if (isAnnexfsError(error, 'UNAVAILABLE')) return []
-        throw error
-      }
-    }),
-  )
-  return asked.flat()
+  const found: Serving[] = []
+  for (const client of clients) {
+    const snapshot = await snapshotOf(client)
+    if (snapshot?.gateway === undefined) continue
+    found.push({ client, url: snapshot.gateway, pid: snapshot.pid, mountpoint: snapshot.mountpoint })
+  }
+  return found
 }
 
 function chosen(all: readonly Serving[], text: string | undefined): Serving {

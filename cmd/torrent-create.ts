@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { AnnexfsError, reasonOf, systemCode } from '../lib/errors.js'
+import { AnnexfsError, isAnnexfsError, reasonOf } from '../lib/errors.js'
 import { printable } from '../lib/log/log.js'
+import { nameFinished } from '../lib/save/part.js'
+import { statsAt } from '../lib/stats-at.js'
 import { createTorrent } from '../lib/torrent/create.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
@@ -48,7 +50,6 @@ export const torrentCreateCommand: Command = {
     const length = given.get('piece-length') ?? 'auto'
     const name = given.get('name')
     const out = await outputPath(given, name ?? basename(resolve(path)))
-    await refuseTaken(out, given)
     const controller = new AbortController()
     // Once: a second Ctrl-C ends the program as ever.
     process.once('SIGINT', () => controller.abort(new AnnexfsError('ABORTED', 'interrupted')))
@@ -95,16 +96,16 @@ function textOptions(given: Given): { comment?: string; source?: string; name?: 
   return found
 }
 
+/** Where it is to be written; whether something is there is said before hours of hashing, and seen to again at the end. */
 async function outputPath(given: Given, name: string): Promise<string> {
-  const out = resolve(given.get('output') ?? '.')
-  const stats = await stat(out).catch(() => undefined)
-  return stats?.isDirectory() === true ? join(out, `${name.replaceAll('/', '_')}.torrent`) : out
-}
-
-/** Said before hours of hashing; {@link writeNew} looks again. */
-async function refuseTaken(out: string, given: Given): Promise<void> {
-  if (given.has('force')) return
-  if ((await stat(out).catch(() => undefined)) !== undefined) throw taken(out)
+  let out = resolve(given.get('output') ?? '.')
+  let stats = await statsAt(out, 'follow')
+  if (stats?.isDirectory() === true) {
+    out = join(out, `${name.replaceAll('/', '_')}.torrent`)
+    stats = await statsAt(out, 'follow')
+  }
+  if (stats !== undefined && !given.has('force')) throw taken(out)
+  return out
 }
 
 function taken(out: string): AnnexfsError {
@@ -124,22 +125,12 @@ async function writeNew(out: string, bytes: Buffer, force: boolean): Promise<voi
       await file.close()
     }
     if (force) await rename(temporary, out)
-    else await linkOrRename(temporary, out)
+    else await nameFinished(temporary, out)
   } catch (error) {
-    if (systemCode(error) === 'EEXIST') throw taken(out)
+    if (isAnnexfsError(error, 'FORBIDDEN')) throw taken(out)
+    if (isAnnexfsError(error)) throw error
     throw new AnnexfsError('SYSTEM', `cannot write ${out}: ${reasonOf(error)}`, { cause: error })
   } finally {
     await rm(temporary, { force: true })
-  }
-}
-
-/** A link, unlike a rename, never takes the place of what is there; some file systems have none. */
-async function linkOrRename(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to)
-  } catch (error) {
-    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(systemCode(error) ?? '')) throw error
-    if ((await stat(to).catch(() => undefined)) !== undefined) throw taken(to)
-    await rename(from, to)
   }
 }

@@ -1,11 +1,13 @@
 import { constants } from 'node:fs'
-import { lstat, mkdir, open, rename, rmdir, statfs, symlink, type FileHandle } from 'node:fs/promises'
+import { mkdir, open, rename, rmdir, statfs, symlink, type FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenFile, Volume } from '../lib/engine/volume.js'
 import { AnnexfsError, isAnnexfsError, reasonOf, systemCode, throwIfAborted } from '../lib/errors.js'
 import type { Log } from '../lib/log/log.js'
+import { nameFinished } from '../lib/save/part.js'
 import type { ByteRange, Bytes, Milliseconds } from '../lib/space/space.js'
+import { statsAt } from '../lib/stats-at.js'
 import { hashPieces, type HashPart } from '../lib/torrent/create-hash.js'
 import type { Plan, PlannedFile } from './torrent-plan.js'
 import { showSize } from './units.js'
@@ -57,6 +59,8 @@ class Save {
   /** Pieces that are on disk and wrong. */
   #wrong: (index: number) => boolean = () => false
   readonly #complete = new Set<number>()
+  /** Something else is in their place. */
+  readonly #taken = new Set<number>()
   #lastProgress = Date.now()
 
   constructor(options: SaveOptions) {
@@ -82,7 +86,11 @@ class Save {
     if (failed !== undefined) throw failed.reason
     for (const one of plan.links) await makeLink(join(to, ...one.path), one.target)
     // Others that were begun and are not selected now keep it.
-    await rmdir(this.#parts).catch(() => undefined)
+    await rmdir(this.#parts).catch((error: unknown) => {
+      if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) {
+        throw new AnnexfsError('SYSTEM', `cannot remove ${this.#parts}: ${reasonOf(error)}`, { cause: error })
+      }
+    })
   }
 
   /** Hashes what is on disk; how much of the planned files is right. */
@@ -95,8 +103,12 @@ class Save {
         [this.#target(file), true],
         [this.#part(file), false],
       ] as const) {
-        const stats = await lstat(path).catch(() => undefined)
-        if (stats?.isFile() !== true || (whole && stats.size !== file.length)) continue
+        const stats = await statsAt(path, 'show')
+        if (stats === undefined) continue
+        if (!stats.isFile() || (whole && stats.size !== file.length)) {
+          if (whole) this.#taken.add(file.index)
+          continue
+        }
         paths.set(file.index, path)
         if (whole) this.#complete.add(file.index)
         break
@@ -154,7 +166,7 @@ class Save {
         if (await this.#same(file, missing, opened)) return
         if (!force) throw other(target)
         log.info(`writing over ${target}, which is something else`)
-      } else if (!force && (await lstat(target).catch(() => undefined)) !== undefined) throw other(target)
+      } else if (!force && this.#taken.has(file.index)) throw other(target)
       await made(dirname(target))
       await made(this.#parts)
       const part = await this.#openPart(file)
@@ -174,7 +186,8 @@ class Save {
       } finally {
         await part.close()
       }
-      await rename(this.#part(file), target)
+      if (force) await rename(this.#part(file), target)
+      else await nameFinished(this.#part(file), target)
     } catch (error) {
       throw systemCode(error) === undefined || isAnnexfsError(error)
         ? error

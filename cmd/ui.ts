@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import type { ControlClient } from '../lib/control/client.js'
 import { allControls, controlOf } from '../lib/control/find.js'
-import { AnnexfsError, isAnnexfsError } from '../lib/errors.js'
+import { AnnexfsError } from '../lib/errors.js'
 import { printable } from '../lib/log/log.js'
 import type { Snapshot } from '../lib/status/snapshot.js'
 import { EXIT } from './exit-codes.js'
@@ -10,6 +10,7 @@ import type { Command } from './help.js'
 import { insideWhichMount } from './inside.js'
 import { SOURCE_OPTIONS, type Given } from './options.js'
 import { serve } from './serve.js'
+import { snapshotOf } from './snapshot.js'
 
 /** `annexfs ui [MOUNTPOINT | SOURCE...]` */
 export const uiCommand: Command = {
@@ -58,13 +59,9 @@ async function running(): Promise<Snapshot[]> {
   return snapshots.filter((one) => one !== undefined)
 }
 
-/** Undefined when it has ended meanwhile. */
 async function ask(client: ControlClient): Promise<Snapshot | undefined> {
   try {
-    return (await client.request('status', {})) as Snapshot
-  } catch (error) {
-    if (isAnnexfsError(error, 'UNAVAILABLE')) return undefined
-    throw error
+    return await snapshotOf(client)
   } finally {
     client.close()
   }

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Patience } from '../deadline.js'
 import type { Volume } from '../engine/volume.js'
 import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
@@ -23,6 +24,14 @@ export interface Exchange {
   readonly query: string
   /** Something answers below `/-/`, so that pages may link there. */
   readonly hasPage: boolean
+}
+
+/** How long work whose time is over may take to say what it was waiting for. */
+const LAST_WORDS: Milliseconds = 50
+
+/** How long a part of the answer may take; `what` it is, for the message. */
+export function patience({ readTimeout, signal }: Pick<Exchange, 'readTimeout' | 'signal'>, what: string): Patience {
+  return { what, timeout: readTimeout, signal, lastWords: LAST_WORDS }
 }
 
 /** Sent with everything: nothing may be guessed, embedded by other sites, or shared with them. */

@@ -3,8 +3,8 @@ import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
 import type { OpenFile } from '../engine/volume.js'
 import type { ByteRange, Bytes } from '../space/space.js'
 import { contentType } from './content-type.js'
-import { withDeadline } from './deadline.js'
-import { say, type Exchange } from './exchange.js'
+import { withDeadline } from '../deadline.js'
+import { patience, say, type Exchange } from './exchange.js'
 import { Outflow } from './outflow.js'
 import { selectRanges } from './ranges.js'
 import type { Found } from './resolve.js'
@@ -25,9 +25,9 @@ const PLAYER = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline';
 export async function answerFile(exchange: Exchange, found: Found): Promise<void> {
   const { node } = found
   if (node.kind !== 'file') return
-  const { volume, readTimeout, signal } = exchange
+  const { volume } = exchange
   const file = await withDeadline(
-    { what: `opening ${found.path}`, timeout: readTimeout, signal },
+    patience(exchange, `opening ${found.path}`),
     (abort) => volume.open(node, found.path, abort),
     (late) => late.close(),
   )
@@ -152,7 +152,7 @@ async function* read(
 
 /** @throws AnnexfsError what the read throws, TIMED_OUT at the deadline, CORRUPT for a wrong count. */
 async function readExactly(exchange: Exchange, file: OpenFile, offset: Bytes, own: Uint8Array): Promise<Uint8Array> {
-  const { path, readTimeout, signal } = exchange
+  const { path } = exchange
   const controller = new AbortController()
   const result = file.read(offset, own.length, own, controller.signal)
   const bytes = typeof result === 'number' ? own.subarray(0, result) : await waited(result)
@@ -160,7 +160,7 @@ async function readExactly(exchange: Exchange, file: OpenFile, offset: Bytes, ow
   throw new AnnexfsError('CORRUPT', `the reader gave ${bytes.length} bytes where ${own.length} were to come`)
 
   function waited(promise: Promise<Uint8Array>): Promise<Uint8Array> {
-    return withDeadline({ what: `reading ${path} at ${offset}`, timeout: readTimeout, signal }, (abort) => {
+    return withDeadline(patience(exchange, `reading ${path} at ${offset}`), (abort) => {
       abort.addEventListener('abort', () => controller.abort(abort.reason), { once: true })
       return promise
     })
@@ -169,9 +169,9 @@ async function readExactly(exchange: Exchange, file: OpenFile, offset: Bytes, ow
 
 /** Who gets all of a file must not take wrong content for right: its end is held back until the check is over. */
 async function settled(exchange: Exchange, file: OpenFile): Promise<void> {
-  const { path, readTimeout, signal, log } = exchange
+  const { path, log } = exchange
   try {
-    await withDeadline({ what: `checking ${path}`, timeout: readTimeout, signal }, () => file.settled?.())
+    await withDeadline(patience(exchange, `checking ${path}`), () => file.settled?.())
   } catch (error) {
     if (!isAnnexfsError(error, 'TIMED_OUT')) throw error
     log.debug(`${path} was sent before its check was over`, { reason: reasonOf(error) })

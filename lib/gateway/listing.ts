@@ -1,8 +1,8 @@
 import type { Content } from '../engine/content.js'
 import type { Milliseconds } from '../space/space.js'
 import type { DirNode, Entry, FileNode } from '../tree/tree.js'
-import { withDeadline } from './deadline.js'
-import type { Exchange } from './exchange.js'
+import { withDeadline } from '../deadline.js'
+import { patience, type Exchange } from './exchange.js'
 import { followed } from './resolve.js'
 
 /** An entry of a folder as HTTP sees it: links are what they lead to. */
@@ -20,9 +20,7 @@ const MOST_SORTED = 20_000
 
 /** The entries of the folder at `path`. @throws AnnexfsError as {@link Volume.list}. */
 export async function entriesOf(place: Place, path: string): Promise<readonly Entry<Content>[]> {
-  const { volume, signal, readTimeout } = place
-  const patience = { what: `listing ${path}`, timeout: readTimeout, signal }
-  const entries = await withDeadline(patience, (abort) => volume.list(path, abort))
+  const entries = await withDeadline(patience(place, `listing ${path}`), (abort) => place.volume.list(path, abort))
   if (entries.length > MOST_SORTED) return entries
   return [...entries].sort((a, b) => (a.name < b.name ? -1 : 1))
 }

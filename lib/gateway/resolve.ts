@@ -1,7 +1,7 @@
 import type { Content } from '../engine/content.js'
 import type { DirNode, FileNode, Node } from '../tree/tree.js'
-import { withDeadline } from './deadline.js'
-import type { Exchange } from './exchange.js'
+import { withDeadline } from '../deadline.js'
+import { patience, type Exchange } from './exchange.js'
 
 /** What lies at a path, after symbolic links. */
 export interface Found {
@@ -59,8 +59,8 @@ export function targetPath(path: string, target: string): string | undefined {
   return parts.join('/').length > LONGEST_PATH ? undefined : `/${parts.join('/')}`
 }
 
-async function lookup({ volume, signal, readTimeout }: Place, path: string): Promise<Node<Content> | undefined> {
-  const found = volume.lookup(path, signal)
+async function lookup(place: Place, path: string): Promise<Node<Content> | undefined> {
+  const found = place.volume.lookup(path, place.signal)
   if (!(found instanceof Promise)) return found
-  return withDeadline({ what: `looking up ${path}`, timeout: readTimeout, signal }, () => found)
+  return withDeadline(patience(place, `looking up ${path}`), () => found)
 }

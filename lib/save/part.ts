@@ -36,7 +36,7 @@ export async function openPart(target: string, contentId: string, executable: bo
     handle,
     close: () => handle.close(),
     remove: () => rm(path, { force: true }),
-    finish: (name) => finish(path, name),
+    finish: (name) => nameFinished(path, name),
   }
 }
 
@@ -54,16 +54,39 @@ async function openOwn(path: string, executable: boolean): Promise<FileHandle> {
   throw new AnnexfsError('FORBIDDEN', `${path} is not a file of ours; remove it`)
 }
 
-/** A link replaces nothing; rename would. */
-async function finish(path: string, target: string): Promise<void> {
+/**
+ * Gives what is at `path` its name. A link replaces nothing; rename would.
+ * @throws AnnexfsError FORBIDDEN when there is something of that name, SYSTEM.
+ */
+export async function nameFinished(path: string, target: string): Promise<void> {
   try {
     await link(path, target)
     await unlink(path)
   } catch (error) {
     const code = systemCode(error)
     if (code === 'EEXIST') throw new AnnexfsError('FORBIDDEN', `${target} has appeared meanwhile; it was left alone`)
-    // File systems without hard links.
-    if (code === 'EPERM' || code === 'EOPNOTSUPP' || code === 'ENOTSUP' || code === 'EMLINK') await rename(path, target)
+    if (NO_LINKS.has(code ?? '')) await renameToNew(path, target)
     else throw new AnnexfsError('SYSTEM', `cannot name ${target}: ${reasonOf(error)}`, { cause: error })
+  }
+}
+
+/** As file systems without hard links say it. */
+const NO_LINKS = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'])
+
+/** An empty file, which nobody else can have made, takes the name first. */
+async function renameToNew(path: string, target: string): Promise<void> {
+  try {
+    await (await open(target, 'wx')).close()
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') {
+      throw new AnnexfsError('SYSTEM', `cannot name ${target}: ${reasonOf(error)}`, { cause: error })
+    }
+    throw new AnnexfsError('FORBIDDEN', `${target} has appeared meanwhile; it was left alone`)
+  }
+  try {
+    await rename(path, target)
+  } catch (error) {
+    await rm(target, { force: true })
+    throw new AnnexfsError('SYSTEM', `cannot name ${target}: ${reasonOf(error)}`, { cause: error })
   }
 }

@@ -1,9 +1,9 @@
-import { lstat } from 'node:fs/promises'
 import type { WatchedFile } from '../engine/activity-file.js'
 import type { Content } from '../engine/content.js'
 import { keyHash } from '../annex/key.js'
 import { AnnexfsError, isAnnexfsError, reasonOf, systemCode } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
+import { statsAt } from '../stats-at.js'
 import { checkFile, goodStart, readAll, type Checked } from './check.js'
 import { openPart, type Part } from './part.js'
 
@@ -64,13 +64,8 @@ export async function saveFile(options: SaveOptions): Promise<Saved> {
 }
 
 async function alreadyThere({ file, content, target, signal }: SaveOptions): Promise<Checked | undefined> {
-  let stats
-  try {
-    stats = await lstat(target)
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined
-    throw new AnnexfsError('SYSTEM', `cannot look at ${target}: ${reasonOf(error)}`, { cause: error })
-  }
+  const stats = await statsAt(target, 'show')
+  if (stats === undefined) return undefined
   if (stats.isFile() && stats.size === file.size) {
     const result = await checkFile(target, file, content, signal)
     if (result.right) return result.checked

@@ -1,3 +1,4 @@
+import { Changes } from '../changes.js'
 import { abortError, AnnexfsError, throwIfAborted } from '../errors.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 
@@ -22,7 +23,7 @@ export class SequentialBody {
   readonly #length: Bytes
   readonly #streams = new Set<Stream>()
   /** Reads that wait for one of the streams to be free. */
-  readonly #waiting = new Set<() => void>()
+  readonly #changes = new Changes()
 
   constructor(open: OpenBody, length: Bytes) {
     this.#open = open
@@ -37,7 +38,7 @@ export class SequentialBody {
       yield* reader.bytes(() => stream.wake())
     } finally {
       stream.remove(reader)
-      for (const wake of this.#waiting) wake()
+      this.#changes.tell()
     }
   }
 
@@ -54,7 +55,7 @@ export class SequentialBody {
         stream.add(reader)
         return stream
       }
-      await this.#change(signal)
+      await this.#changes.next(signal)
     }
   }
 
@@ -71,18 +72,6 @@ export class SequentialBody {
     this.#streams.add(stream)
     stream.start()
     return stream
-  }
-
-  #change(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        this.#waiting.delete(wake)
-        signal.removeEventListener('abort', wake)
-        resolve()
-      }
-      this.#waiting.add(wake)
-      signal.addEventListener('abort', wake)
-    })
   }
 }
 

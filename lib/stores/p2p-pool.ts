@@ -1,3 +1,4 @@
+import { Changes } from '../changes.js'
 import { displayKey, type Key } from '../annex/key.js'
 import { AnnexfsError, isAnnexfsError, throwIfAborted } from '../errors.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
@@ -48,7 +49,7 @@ export interface P2pPoolOptions {
 export class P2pPool {
   readonly #options: P2pPoolOptions
   readonly #entries = new Set<Entry>()
-  readonly #waiting = new Set<() => void>()
+  readonly #changes = new Changes()
   readonly #costs = { reopening: FIRST_REOPENING, rate: FIRST_RATE }
   #measured: { bytes: Bytes; time: Milliseconds } = { bytes: 0, time: 0 }
   #opening = 0
@@ -132,7 +133,7 @@ export class P2pPool {
   async close(): Promise<void> {
     this.#closed = true
     const closing = [...this.#entries].map((entry) => this.#drop(entry))
-    this.#changed()
+    this.#changes.tell()
     await Promise.all(closing)
   }
 
@@ -216,7 +217,7 @@ export class P2pPool {
       }
       // The first connection is the one that others can share; several at once would each make their own.
       if (choice.how === 'wait' || (choice.how === 'open' && !this.#connected && this.#opening > 0)) {
-        await this.#change(signal, choice.how === 'wait' && choice.follows ? left : undefined)
+        await this.#changes.next(signal, choice.how === 'wait' && choice.follows ? left : undefined)
         continue
       }
       if (chosen !== undefined) void this.#drop(chosen)
@@ -248,7 +249,7 @@ export class P2pPool {
       throw error
     } finally {
       this.#opening--
-      this.#changed()
+      this.#changes.tell()
     }
   }
 
@@ -262,7 +263,7 @@ export class P2pPool {
       const time = connection.sending === undefined ? IDLE : IDLE_SENDING
       entry.timer = setTimeout(() => void this.#drop(entry), time).unref()
     }
-    this.#changed()
+    this.#changes.tell()
   }
 
   async #drop(entry: Entry): Promise<void> {
@@ -278,24 +279,6 @@ export class P2pPool {
     const rate = this.#measured.bytes / Math.max(1, this.#measured.time)
     this.#costs.rate += (rate - this.#costs.rate) / 4
     this.#measured = { bytes: 0, time: 0 }
-  }
-
-  #changed(): void {
-    for (const wake of this.#waiting) wake()
-  }
-
-  #change(signal: AbortSignal, time: Milliseconds | undefined): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        clearTimeout(timer)
-        this.#waiting.delete(wake)
-        signal.removeEventListener('abort', wake)
-        resolve()
-      }
-      const timer = time === undefined ? undefined : setTimeout(wake, time)
-      this.#waiting.add(wake)
-      signal.addEventListener('abort', wake)
-    })
   }
 }
 

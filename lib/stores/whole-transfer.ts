@@ -1,5 +1,6 @@
 import { openFile } from '../cache/folder.js'
 import type { Scratch, ScratchFile } from '../cache/scratch.js'
+import { Changes } from '../changes.js'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
@@ -67,7 +68,7 @@ export class WholeTransfer {
   #progress: Bytes = 0
   #size: Bytes | undefined
   #closed = false
-  readonly #waiting = new Set<() => void>()
+  readonly #changes = new Changes()
 
   /** @param ended is called when it holds nothing any more. */
   constructor(options: TransferOptions, ended: () => void) {
@@ -188,7 +189,7 @@ export class WholeTransfer {
     this.#file = undefined
     this.#open?.close()
     this.#open = undefined
-    this.#wake()
+    this.#changes.tell()
     await file?.remove()
   }
 
@@ -200,25 +201,9 @@ export class WholeTransfer {
       if (this.#usable > at) return this.#usable
       if (this.#closed) throw new AnnexfsError('ABORTED', `${this.#options.what}: the remote was closed`)
       const run = (this.#run ??= this.#start())
-      await this.#change(signal)
+      await this.#changes.next(signal)
       if (run.error !== undefined && !run.cancelled && this.#usable <= at) throw run.error
     }
-  }
-
-  #change(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        this.#waiting.delete(wake)
-        signal.removeEventListener('abort', wake)
-        resolve()
-      }
-      this.#waiting.add(wake)
-      signal.addEventListener('abort', wake)
-    })
-  }
-
-  #wake(): void {
-    for (const wake of this.#waiting) wake()
   }
 
   #bytes(start: Bytes, end: Bytes): Promise<Uint8Array> {
@@ -255,7 +240,7 @@ export class WholeTransfer {
     this.#run = undefined
     this.#progress = 0
     if (this.#size === undefined) this.#usable = 0
-    this.#wake()
+    this.#changes.tell()
     if (this.#readers === 0 && !this.#closed) this.#rest()
   }
 
@@ -343,7 +328,7 @@ export class WholeTransfer {
       if (usable <= this.#usable) return
       this.#openFile(file)
       this.#usable = usable
-      this.#wake()
+      this.#changes.tell()
     } catch (error) {
       // Just being replaced.
       if (systemCode(error) === 'ENOENT') return
@@ -383,7 +368,7 @@ export class WholeTransfer {
     // All of it is here before any byte is given: then its hash is looked at first, where it has one.
     if (!this.#options.checked && !this.#options.store.ordered) await checkFile(object, file.path, size, what, signal)
     this.#size = size
-    this.#wake()
+    this.#changes.tell()
   }
 
   #otherSize(size: Bytes): AnnexfsError {

@@ -1,7 +1,8 @@
-import { lstat, readdir, realpath, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { AnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
 import { printable } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
+import { statsAt } from '../stats-at.js'
 import { MOST_FILES } from './metainfo-files.js'
 
 /** A file on this machine that becomes a file of a torrent. */
@@ -38,8 +39,7 @@ export async function listLocalFiles(
   })
   if (top.isFile()) return { folder: false, files: [{ path, names: [], length: top.size, mtime: top.mtimeMs }] }
   if (!top.isDirectory()) throw refused(path, 'it is neither a file nor a folder')
-  const except = options.except === undefined ? undefined : await realpath(options.except).catch(() => undefined)
-  const skip = except === undefined ? undefined : await lstat(except)
+  const skip = options.except === undefined ? undefined : await statsAt(options.except, 'follow')
   const files: LocalFile[] = []
   const walk = async (folder: Buffer, names: readonly Buffer[], above: ReadonlySet<string>): Promise<void> => {
     throwIfAborted(options.signal)

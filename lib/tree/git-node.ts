@@ -27,59 +27,58 @@ export class Scope {
   }
 }
 
-export class GitDir implements DirNode {
+/** What all have in common. */
+class InScope {
   readonly scope: Scope
-  readonly sha: string
+
+  constructor(scope: Scope) {
+    this.scope = scope
+  }
+
+  get mtime(): number {
+    return this.scope.mtime
+  }
+}
+
+class Folder extends InScope {
   /** The name as git has it (bytes as latin1). */
   readonly rawName: string
 
-  constructor(scope: Scope, sha: string, rawName: string) {
-    this.scope = scope
-    this.sha = sha
+  constructor(scope: Scope, rawName: string) {
+    super(scope)
     this.rawName = rawName
   }
 
   get kind(): 'dir' {
     return 'dir'
   }
+}
 
-  get mtime(): number {
-    return this.scope.mtime
+export class GitDir extends Folder implements DirNode {
+  readonly sha: string
+
+  constructor(scope: Scope, sha: string, rawName: string) {
+    super(scope, rawName)
+    this.sha = sha
   }
 }
 
 /** A folder where another repository goes in, at a commit. */
-export class GitSubmodule implements DirNode {
-  readonly scope: Scope
+export class GitSubmodule extends Folder implements DirNode {
   readonly commit: string
-  readonly rawName: string
 
   constructor(scope: Scope, commit: string, rawName: string) {
-    this.scope = scope
+    super(scope, rawName)
     this.commit = commit
-    this.rawName = rawName
-  }
-
-  get kind(): 'dir' {
-    return 'dir'
-  }
-
-  get mtime(): number {
-    return this.scope.mtime
   }
 }
 
-/** A file kept in git itself. */
-export class GitBlob implements FileNode<BlobContent> {
-  private readonly scope: Scope
-  private readonly sha: string
-  /** Undefined when git does not have the blob (a partial clone, a damaged repository). */
+class File extends InScope {
   readonly size: number | undefined
   readonly executable: boolean
 
-  constructor(scope: Scope, sha: string, size: number | undefined, executable: boolean) {
-    this.scope = scope
-    this.sha = sha
+  constructor(scope: Scope, size: number | undefined, executable: boolean) {
+    super(scope)
     this.size = size
     this.executable = executable
   }
@@ -87,9 +86,16 @@ export class GitBlob implements FileNode<BlobContent> {
   get kind(): 'file' {
     return 'file'
   }
+}
 
-  get mtime(): number {
-    return this.scope.mtime
+/** A file kept in git itself. */
+export class GitBlob extends File implements FileNode<BlobContent> {
+  private readonly sha: string
+
+  /** @param size undefined when git does not have the blob (a partial clone, a damaged repository). */
+  constructor(scope: Scope, sha: string, size: number | undefined, executable: boolean) {
+    super(scope, size, executable)
+    this.sha = sha
   }
 
   get content(): BlobContent {
@@ -112,25 +118,12 @@ export class GitBlob implements FileNode<BlobContent> {
 }
 
 /** An annexed file. */
-export class GitKey implements FileNode<KeyContent> {
-  private readonly scope: Scope
+export class GitKey extends File implements FileNode<KeyContent> {
   private readonly raw: string
-  readonly size: number | undefined
-  readonly executable: boolean
 
   constructor(scope: Scope, key: Key, executable: boolean) {
-    this.scope = scope
+    super(scope, key.size, executable)
     this.raw = key.raw
-    this.size = key.size
-    this.executable = executable
-  }
-
-  get kind(): 'file' {
-    return 'file'
-  }
-
-  get mtime(): number {
-    return this.scope.mtime
   }
 
   get content(): KeyContent {
@@ -140,21 +133,16 @@ export class GitKey implements FileNode<KeyContent> {
   }
 }
 
-export class GitLink implements LinkNode {
-  private readonly scope: Scope
+export class GitLink extends InScope implements LinkNode {
   readonly target: string
 
   constructor(scope: Scope, target: string) {
-    this.scope = scope
+    super(scope)
     this.target = target
   }
 
   get kind(): 'link' {
     return 'link'
-  }
-
-  get mtime(): number {
-    return this.scope.mtime
   }
 }
 

@@ -8,13 +8,7 @@ import { TorrentLayout, type LayoutNode } from './torrent-layout.js'
 import type { Entry, Node } from './tree.js'
 
 /** What is kept of a torrent for as long as it is listed. */
-export interface Summary {
-  readonly infohash: string
-  readonly spaceId: SpaceId
-  readonly name: string
-  readonly length: Bytes
-  readonly multiFile: boolean
-  readonly private: boolean
+export interface Summary extends Omit<Torrent, 'load'> {
   readonly executable: boolean
   readonly createdAt: Milliseconds | undefined
 }

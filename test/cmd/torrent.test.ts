@@ -282,6 +282,32 @@ test('create writes a whole torrent or none, and over nothing unless told to', L
   ])
 })
 
+test('what cannot be looked at does not pass for what is not there', LIMIT, async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFile(join(folder, 'content'), pseudoRandom(100_000, 'content'))
+  await symlink('loop', join(folder, 'loop'))
+  for (const [out, why] of [
+    ['loop', /cannot look at .*loop: ELOOP/],
+    ['loop/x.torrent', /cannot look at .*x\.torrent: ELOOP/],
+    ['content/x.torrent', /cannot look at .*x\.torrent: ENOTDIR/],
+  ] as const) {
+    for (const force of [[], ['--force']]) {
+      const made = await annexfs(t, ['torrent', 'create', 'content', '-o', out, ...force], { cwd: folder })
+      assert.equal(made.code, 6, `${out}: ${made.stderr}`)
+      assert.match(made.stderr, why)
+    }
+  }
+  assert.deepEqual((await readdir(folder)).sort(), ['content', 'loop'])
+  const swarm = await swarmOf(t, { a: 1000 })
+  const to = join(swarm.folder, 'to')
+  await mkdir(to)
+  await writeFile(join(to, 'Films'), 'no folder')
+  const args = ['torrent', 'download', swarm.file, '--to', to, `--cache-dir=${join(swarm.folder, 'cache')}`]
+  const got = await annexfs(t, [...args, '--force', ...swarm.options])
+  assert.equal(got.code, 6, got.stderr)
+  assert.match(got.stderr, /cannot look at .*Films\/a: ENOTDIR/)
+})
+
 test('download gets a whole torrent; done again it fetches nothing', LIMIT, async (t) => {
   const files = { 'film.mkv': 3_000_000, 'sub/a.srt': 1_234, 'sub/empty': 0, 'sub/deep/b': PIECE, z: 1 }
   const swarm = await swarmOf(t, files)

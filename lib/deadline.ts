@@ -1,22 +1,21 @@
-import { abortError, AnnexfsError } from '../errors.js'
-import type { Milliseconds } from '../space/space.js'
+import { abortError, AnnexfsError } from './errors.js'
+import type { Milliseconds } from './space/space.js'
 
 export interface Patience {
   /** What is being done, for the message. */
   readonly what: string
   readonly timeout: Milliseconds
   readonly signal: AbortSignal
+  /** How long work whose time is over may take to say what it was waiting for; default: not at all. */
+  readonly lastWords?: Milliseconds
 }
-
-/** How long work whose time is over may take to say what it was waiting for. */
-const LAST_WORDS: Milliseconds = 50
 
 /**
  * Does `work` until it is done, its time is over or `signal` fires; `late` gets what comes after that.
  * @throws AnnexfsError TIMED_OUT, ABORTED, and what `work` throws.
  */
 export function withDeadline<T>(
-  { what, timeout, signal }: Patience,
+  { what, timeout, signal, lastWords = 0 }: Patience,
   work: (signal: AbortSignal) => T | Promise<T>,
   late?: (value: T) => void,
 ): Promise<T> {
@@ -37,9 +36,11 @@ export function withDeadline<T>(
     }
     let timer = setTimeout(() => {
       const error = new AnnexfsError('TIMED_OUT', `${what} took longer than ${timeout} ms`)
-      timer = setTimeout(() => {
+      const giveUp = (): void => {
         if (end()) reject(error)
-      }, LAST_WORDS)
+      }
+      if (lastWords > 0) timer = setTimeout(giveUp, lastWords)
+      else giveUp()
       controller.abort(error)
     }, timeout)
     if (signal.aborted) {
