@@ -36,11 +36,12 @@ export interface GitSshStore extends ObjectStore {
  * the object files of the repository, over sftp or a shell.
  *
  * Where the host offers sftp too, objects that nobody may write to are read as files all the same, as soon as the
- * repository there has been found to be the right one: there any range costs one round trip.
+ * repository there has been found to be the right one: there any range costs one round trip, and a first read waits for it
+ * for up to a second rather than be broken off.
  *
  * Known limits. git-annex's protocol can start anywhere in an object, but sends all of it from there: a read in another
  * place needs another session (0.1 s and more) unless the rest is short, and of the one that is broken off up to 2 MiB,
- * the window of ssh, have crossed the line for nothing. What is read this way is checked by the host at the end of an
+ * the window of ssh (which no option of it makes smaller), have crossed the line for nothing. What is read this way is checked by the host at the end of an
  * object only. Sessions write transfer files below `.git/annex/transfer` at the host.
  * @throws AnnexfsError INVALID for an address that is refused, FORBIDDEN for one that only the git-annex branch names.
  */

@@ -261,3 +261,25 @@ async function retried(object: StoredObject, range: ByteRange): Promise<Buffer> 
     }
   }
 }
+
+test(
+  'a first read in the middle waits for sftp instead of breaking off what git-annex-shell sends',
+  { timeout: 60_000 },
+  async (t) => {
+    const { object, store, large, sshd } = await withLarge(t, {
+      sftp: true,
+      programs: {
+        'git-annex-shell': '#!/bin/sh\ntee -a "$ANNEXFS_TEST_SERVER/asked" | /usr/bin/git-annex-shell "$@"\n',
+      },
+    })
+    const range = { start: MIB, end: MIB + 65_536 }
+    const since = performance.now()
+    assert.ok((await bytesOf(object, range)).equals(large.subarray(range.start, range.end)))
+    const waited = performance.now() - since
+    const asked = await readFile(`${sshd.folder}/asked`, 'utf8')
+    t.diagnostic(`${Math.round(waited)} ms, ${store.received} bytes`)
+    assert.match(asked, /^CHECKPRESENT /m)
+    // Sftp that takes longer than that to be there is not waited for.
+    assert.ok(!/^GET /m.test(asked) || waited > 1_000, asked)
+  },
+)
