@@ -71,3 +71,8 @@ export async function setKey(world: AnnexWorld, key: string, content: Uint8Array
 export async function until(noted: () => boolean): Promise<void> {
   for (let tries = 0; tries < 500 && !noted(); tries++) await sleep(10)
 }
+
+/** `git annex` in the repository `here`, with the credentials of a remote in the environment. */
+export async function annexHere(world: AnnexWorld, env: NodeJS.ProcessEnv, ...args: string[]): Promise<void> {
+  await world.run('here', 'git', ['annex', args[0] ?? '', '--quiet', ...args.slice(1)], { env })
+}

@@ -1,21 +1,19 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test, type TestContext } from 'node:test'
-import { isAnnexfsError, type ErrorCode } from '../../lib/errors.js'
 import { s3Store } from '../../lib/stores/s3.js'
-import type { ObjectName, ObjectStore } from '../../lib/stores/store.js'
+import type { ObjectStore } from '../../lib/stores/store.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer } from '../support/http.js'
 import { S3_CREDENTIALS, startS3, type S3Server } from '../support/s3-server.js'
-import { keyOf, keyOfFile, realRemote, setKey, until, type RealRemote } from './real-remote.js'
+import { ABSENT, failure, nameOf, reads, soon } from './objects.js'
+import { annexHere, keyOf, realRemote, setKey, until, type RealRemote } from './real-remote.js'
 import { readObject, readWhole, storeContract } from './store-contract.js'
 
 const LIMIT = { timeout: 120_000 }
 const CONTENT = randomBytes(900_000)
 const ENVIRONMENT = { AWS_ACCESS_KEY_ID: S3_CREDENTIALS.user, AWS_SECRET_ACCESS_KEY: S3_CREDENTIALS.password }
-const ABSENT = keyOf('SHA256E-s5--0000000000000000000000000000000000000000000000000000000000000000')
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
 const whole = { start: 0, end: CONTENT.length }
 
 interface Bucket {
@@ -37,9 +35,7 @@ async function remote(world: AnnexWorld, server: S3Server, name: string, ...sett
   await annex(world, 'initremote', name, 'type=S3', `bucket=My-Bucket-${name}`, ...place, ...settings)
 }
 
-async function annex(world: AnnexWorld, ...args: string[]): Promise<void> {
-  await world.run('here', 'git', ['annex', args[0] ?? '', '--quiet', ...args.slice(1)], { env: ENVIRONMENT })
-}
+const annex = (world: AnnexWorld, ...args: string[]): Promise<void> => annexHere(world, ENVIRONMENT, ...args)
 
 async function store(
   t: TestContext,
@@ -57,34 +53,6 @@ async function store(
   return { ...real, store: s3Store(real.context) }
 }
 
-async function name(world: AnnexWorld, file = 'f.bin'): Promise<ObjectName> {
-  const key = await keyOfFile(world, file)
-  return { key, content: key, ...(key.size === undefined ? {} : { size: key.size }) }
-}
-
-async function reads(from: ObjectStore, what: ObjectName, content: Buffer): Promise<boolean> {
-  const object = await from.open(what, soon())
-  if (object === undefined) return false
-  try {
-    assert.ok((await readObject(object, { start: 0, end: content.length })).equals(content))
-    return true
-  } finally {
-    object.close?.()
-  }
-}
-
-async function failure(from: ObjectStore, what: ObjectName): Promise<{ code: ErrorCode; message: string }> {
-  try {
-    const object = await from.open(what, soon())
-    assert.ok(object)
-    await readObject(object, { start: 0, end: 1 })
-  } catch (error) {
-    assert.ok(isAnnexfsError(error), String(error))
-    return error
-  }
-  assert.fail('it was read')
-}
-
 for (const signature of ['v2', 'v4']) {
   storeContract(`S3, signature ${signature}`, async (t) => {
     const made = await bucket(t, `signature=${signature}`, 'fileprefix=a b/')
@@ -96,7 +64,7 @@ for (const signature of ['v2', 'v4']) {
     })
     return {
       store: s3,
-      name: await name(made.world),
+      name: await nameOf(made.world),
       content: CONTENT,
       absent: { key: ABSENT, content: ABSENT, size: 5 },
     }
@@ -121,7 +89,7 @@ test('a range that is read transfers about the range', LIMIT, async (t) => {
   const made = await bucket(t)
   await annex(made.world, 'copy', '--to', 's')
   const { store: s3 } = await store(t, made)
-  const object = await s3.open(await name(made.world), soon())
+  const object = await s3.open(await nameOf(made.world), soon())
   assert.ok(object)
   const seen = made.server.requests.length
   assert.ok((await readObject(object, { start: 300_000, end: 310_000 })).equals(CONTENT.subarray(300_000, 310_000)))
@@ -139,7 +107,7 @@ test('an S3 server without ranges is read from the start', LIMIT, async (t) => {
   await annex(made.world, 'copy', '--to', 's')
   made.server.rules.noRanges = true
   const { store: s3 } = await store(t, made)
-  const object = await s3.open(await name(made.world), soon())
+  const object = await s3.open(await nameOf(made.world), soon())
   assert.ok(object)
   t.after(() => object.close?.())
   for (const start of [500_000, 0, 899_000]) {
@@ -150,7 +118,7 @@ test('an S3 server without ranges is read from the start', LIMIT, async (t) => {
 test('goal 43: wrong credentials fail with a reason, and are nowhere to be read', LIMIT, async (t) => {
   const made = await bucket(t)
   await annex(made.world, 'copy', '--to', 's')
-  const what = await name(made.world)
+  const what = await nameOf(made.world)
   const cases: [Parameters<typeof store>[2], string, RegExp][] = [
     [{ credentials: { user: 'S3RVER', password: 'canary-secret' } }, 'FORBIDDEN', /secret key is not the one/],
     [{ credentials: { user: 'canary-user', password: 'canary-secret' } }, 'FORBIDDEN', /access key is not known/],
@@ -172,7 +140,7 @@ test('a session token is sent; one that has expired is said to have', LIMIT, asy
   const made = await bucket(t)
   await annex(made.world, 'copy', '--to', 's')
   made.server.rules.token = 'canary token'
-  const what = await name(made.world)
+  const what = await nameOf(made.world)
   for (const signature of ['v2', 'v4']) {
     const config = { signature }
     assert.ok(await reads((await store(t, made, { token: 'canary token', config })).store, what, CONTENT))
@@ -185,7 +153,7 @@ test('a session token is sent; one that has expired is said to have', LIMIT, asy
 test('clocks that differ, archived objects and missing buckets are explained', LIMIT, async (t) => {
   const made = await bucket(t)
   await annex(made.world, 'copy', '--to', 's')
-  const what = await name(made.world)
+  const what = await nameOf(made.world)
   made.server.rules.clock = 3_600_000
   const skewed = await failure((await store(t, made)).store, what)
   assert.match(skewed.message, /the clock of this machine \(.*\) and the server's \(.*\) differ/)
@@ -204,7 +172,7 @@ test('a bucket in another region than was thought is found there', LIMIT, async 
   const made = await bucket(t)
   await annex(made.world, 'copy', '--to', 's')
   made.server.rules.region = 'eu-far-7'
-  const what = await name(made.world)
+  const what = await nameOf(made.world)
   const { store: s3 } = await store(t, made, { config: { signature: 'v4' } })
   const seen = made.server.requests.length
   const object = await s3.open(what, soon())
@@ -231,7 +199,7 @@ test('a server that names ever other regions is given up on', LIMIT, async (t) =
     response.writeHead(400).end(`<Error><Code>AuthorizationHeaderMalformed</Code><Region>${region}</Region></Error>`)
   })
   const config = { port: String(liar.port), signature: 'v4' }
-  const error = await failure((await store(t, made, { config })).store, await name(made.world))
+  const error = await failure((await store(t, made, { config })).store, await nameOf(made.world))
   assert.equal(error.code, 'UNAVAILABLE')
   assert.ok(asked <= 5, String(asked))
 })
@@ -242,7 +210,7 @@ test('public objects are read without credentials, under publicurl', LIMIT, asyn
   await annex(world, 'enableremote', 's', `publicurl=${server.url}/my-bucket-s`)
   await annex(world, 'copy', '--to', 's')
   server.rules.anonymous = true
-  const what = await name(world)
+  const what = await nameOf(world)
   const seen = server.requests.length
   assert.ok(await reads((await store(t, made, { credentials: null })).store, what, CONTENT))
   assert.deepEqual([...new Set(server.requests.slice(seen).map(({ signed }) => signed))], [undefined])
@@ -264,7 +232,7 @@ test('goal 43: a bucket that only the log names gets no credentials', LIMIT, asy
   const { context } = await store(t, made, { config: { publicurl: `${server.url}/my-bucket-s` } })
   const seen = server.requests.length
   const stranger = s3Store({ ...context, remote: { ...context.remote, configured: false } })
-  assert.ok(await reads(stranger, await name(world), CONTENT))
+  assert.ok(await reads(stranger, await nameOf(world), CONTENT))
   await until(() => server.requests.length > seen)
   assert.ok(server.requests.slice(seen).every(({ signed }) => signed === undefined))
 })
@@ -273,7 +241,7 @@ test('without credentials a URL that was recorded for the object is used', LIMIT
   const made = await bucket(t, 'fileprefix=pre/')
   const { world, server } = made
   await annex(world, 'copy', '--to', 's')
-  const what = await name(world)
+  const what = await nameOf(world)
   server.rules.anonymous = true
   await annex(world, 'registerurl', what.key.raw, 'http://127.0.0.1:1/other')
   await annex(world, 'registerurl', what.key.raw, `${server.url}/my-bucket-s/pre/${what.key.raw}`)
@@ -291,16 +259,16 @@ test('exported files are read by their paths, whatever these are', LIMIT, async 
   const { store: s3 } = await store(t, made)
   for (const file of files) {
     const content = Buffer.from(`${file} content`)
-    assert.ok(await reads(s3, { ...(await name(world, file)), path: Buffer.from(file) }, content), file)
+    assert.ok(await reads(s3, { ...(await nameOf(world, file)), path: Buffer.from(file) }, content), file)
   }
-  assert.equal(await s3.open(await name(world), soon()), undefined)
+  assert.equal(await s3.open(await nameOf(world), soon()), undefined)
 })
 
 test('imported files are read by their paths, and old versions by their ids', LIMIT, async (t) => {
   const made = await bucket(t, 'exporttree=yes', 'importtree=yes', 'versioning=yes')
   const { world } = made
   await annex(world, 'export', 'main', '--to', 's')
-  const what = await name(world)
+  const what = await nameOf(world)
   const uuid = await world.git('here', 'config', 'remote.s.annex-uuid')
   const { store: s3, context } = await store(t, made)
   assert.notEqual((await context.annex.stateOf(what.key, '.log.cid')).get(uuid), undefined)
@@ -334,7 +302,7 @@ test('old versions of exported files are read by the ids that are recorded', LIM
   const made = await bucket(t, 'exporttree=yes', 'versioning=yes', 'fileprefix=v/')
   const { world, server } = made
   await annex(world, 'export', 'main', '--to', 's')
-  const old = await name(world)
+  const old = await nameOf(world)
   const content = randomBytes(5000)
   await world.git('here', 'rm', '--quiet', 'f.bin')
   await world.addAnnexed('here', { 'f.bin': content })
@@ -342,7 +310,7 @@ test('old versions of exported files are read by the ids that are recorded', LIM
   const { store: s3 } = await store(t, made)
   const seen = server.requests.length
   assert.ok(await reads(s3, old, CONTENT))
-  assert.ok(await reads(s3, { ...(await name(world)), path: Buffer.from('f.bin') }, content))
+  assert.ok(await reads(s3, { ...(await nameOf(world)), path: Buffer.from('f.bin') }, content))
   assert.ok(server.requests.slice(seen).every(({ url }) => url.includes('?versionId=v')))
   // Anyone who may read the bucket may read its versions.
   server.rules.anonymous = true
@@ -354,7 +322,7 @@ test('of several versions one that is still there is read', LIMIT, async (t) => 
   const made = await bucket(t, 'exporttree=yes', 'versioning=yes')
   const { world } = made
   await annex(world, 'export', 'main', '--to', 's')
-  const what = await name(world)
+  const what = await nameOf(world)
   const uuid = await world.git('here', 'config', 'remote.s.annex-uuid')
   const log = await world.git('here', 'show', `git-annex:${await keyLog(world, '.log.rmet')}`)
   assert.match(log, new RegExp(`${uuid}:V \\+v`))

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test, type TestContext } from 'node:test'
-import { isAnnexfsError, type ErrorCode } from '../../lib/errors.js'
 import type { Credentials } from '../../lib/stores/context.js'
-import type { ObjectName, ObjectStore } from '../../lib/stores/store.js'
+import type { ObjectStore } from '../../lib/stores/store.js'
 import { webdavStore } from '../../lib/stores/webdav.js'
 import { digestAuthorization, digestChallenge, offersBasic } from '../../lib/stores/webdav-digest.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
@@ -15,13 +14,12 @@ import {
   WEBDAV_CREDENTIALS,
   type WebdavServer,
 } from '../support/webdav-server.js'
-import { keyOf, keyOfFile, realRemote, setKey, until, type RealRemote } from './real-remote.js'
+import { ABSENT, failure, nameOf, reads, soon } from './objects.js'
+import { annexHere, keyOf, realRemote, setKey, until, type RealRemote } from './real-remote.js'
 import { readObject, readWhole, storeContract } from './store-contract.js'
 
 const LIMIT = { timeout: 120_000 }
 const CONTENT = randomBytes(900_000)
-const ABSENT = keyOf('SHA256E-s5--0000000000000000000000000000000000000000000000000000000000000000')
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
 
 interface Folder {
   readonly world: AnnexWorld
@@ -49,10 +47,8 @@ async function digested(t: TestContext): Promise<Folder> {
 
 const KINDS = { basic: folder, digest: digested }
 
-async function annex(world: AnnexWorld, ...args: string[]): Promise<void> {
-  const env = { WEBDAV_USERNAME: WEBDAV_CREDENTIALS.user, WEBDAV_PASSWORD: WEBDAV_CREDENTIALS.password }
-  await world.run('here', 'git', ['annex', args[0] ?? '', '--quiet', ...args.slice(1)], { env })
-}
+const ENVIRONMENT = { WEBDAV_USERNAME: WEBDAV_CREDENTIALS.user, WEBDAV_PASSWORD: WEBDAV_CREDENTIALS.password }
+const annex = (world: AnnexWorld, ...args: string[]): Promise<void> => annexHere(world, ENVIRONMENT, ...args)
 
 async function store(
   t: TestContext,
@@ -64,40 +60,12 @@ async function store(
   return { ...real, store: webdavStore(real.context) }
 }
 
-async function name(world: AnnexWorld, file = 'f.bin'): Promise<ObjectName> {
-  const key = await keyOfFile(world, file)
-  return { key, content: key, ...(key.size === undefined ? {} : { size: key.size }) }
-}
-
-async function reads(from: ObjectStore, what: ObjectName, content: Buffer): Promise<boolean> {
-  const object = await from.open(what, soon())
-  if (object === undefined) return false
-  try {
-    assert.ok((await readObject(object, { start: 0, end: content.length })).equals(content))
-    return true
-  } finally {
-    object.close?.()
-  }
-}
-
-async function failure(from: ObjectStore, what: ObjectName): Promise<{ code: ErrorCode; message: string }> {
-  try {
-    const object = await from.open(what, soon())
-    assert.ok(object)
-    await readObject(object, { start: 0, end: 1 })
-  } catch (error) {
-    assert.ok(isAnnexfsError(error), String(error))
-    return error
-  }
-  assert.fail('it was read')
-}
-
 for (const [kind, make] of Object.entries(KINDS)) {
   storeContract(`WebDAV with ${kind} authentication`, async (t) => {
     const made = await make(t)
     const { store: webdav } = await store(t, made)
     const absent = { key: ABSENT, content: ABSENT, size: 5 }
-    return { store: webdav, name: await name(made.world), content: CONTENT, absent }
+    return { store: webdav, name: await nameOf(made.world), content: CONTENT, absent }
   })
 }
 
@@ -105,7 +73,7 @@ test('a range that is read transfers about the range, after one question who ask
   for (const [kind, make] of Object.entries(KINDS)) {
     const made = await make(t)
     const { store: webdav } = await store(t, made)
-    const object = await webdav.open(await name(made.world), soon())
+    const object = await webdav.open(await nameOf(made.world), soon())
     assert.ok(object)
     const seen = made.server.requests.length
     for (const start of [300_000, 500_000]) {
@@ -132,7 +100,7 @@ test('a WebDAV server without ranges is read from the start', LIMIT, async (t) =
   const made = await folder(t)
   made.server.rules.noRanges = true
   const { store: webdav } = await store(t, made)
-  const object = await webdav.open(await name(made.world), soon())
+  const object = await webdav.open(await nameOf(made.world), soon())
   assert.ok(object)
   t.after(() => object.close?.())
   for (const start of [500_000, 0, 899_000]) {
@@ -161,16 +129,16 @@ test('exported files of a WebDAV remote are read by their paths', LIMIT, async (
   await annex(world, 'export', 'main', '--to', 'd')
   const { store: webdav } = await store(t, made)
   for (const file of files) {
-    const what = { ...(await name(world, file)), path: Buffer.from(file) }
+    const what = { ...(await nameOf(world, file)), path: Buffer.from(file) }
     assert.ok(await reads(webdav, what, Buffer.from(`${file} content`)), file)
   }
-  assert.equal(await webdav.open(await name(world), soon()), undefined)
+  assert.equal(await webdav.open(await nameOf(world), soon()), undefined)
 })
 
 test('the pieces of an old chunked WebDAV store can be asked for', LIMIT, async (t) => {
   const made = await folder(t, 'chunksize=300kb')
   const { store: webdav } = await store(t, made)
-  const { key } = await name(made.world)
+  const { key } = await nameOf(made.world)
   const all = async (suffix: string): Promise<Buffer> => {
     const object = await webdav.open({ key, content: key, suffix }, soon())
     assert.ok(object)
@@ -185,7 +153,7 @@ test('the pieces of an old chunked WebDAV store can be asked for', LIMIT, async 
 test('goal 43: a WebDAV server that refuses is explained, without the password', LIMIT, async (t) => {
   for (const make of Object.values(KINDS)) {
     const made = await make(t)
-    const what = await name(made.world)
+    const what = await nameOf(made.world)
     const wrong = await store(t, made, { credentials: { user: 'canary-user', password: 'canary-secret' } })
     const seen = made.server.requests.length
     const refused = await failure(wrong.store, what)
@@ -210,7 +178,7 @@ test('goal 25: WebDAV credentials are not for a server that it redirects to', LI
     } else response.writeHead(302, { location: `${other.url}/x` }).end()
   })
   const { store: webdav } = await store(t, made, { config: { url: first.url } })
-  assert.equal((await failure(webdav, await name(made.world))).code, 'FORBIDDEN')
+  assert.equal((await failure(webdav, await nameOf(made.world))).code, 'FORBIDDEN')
   assert.ok(other.requests.length > 0)
   assert.ok(other.requests.every(({ headers }) => headers.authorization === undefined))
 })
@@ -223,7 +191,7 @@ test('a WebDAV server that hides its files from strangers is told who asks', LIM
     else response.writeHead(404).end()
   })
   const { store: webdav } = await store(t, made, { config: { url: server.url } })
-  const what = await name(made.world)
+  const what = await nameOf(made.world)
   assert.ok(await reads(webdav, what, CONTENT))
   assert.equal((await failure(webdav, { ...what, suffix: '.absent' })).code, 'NOT_FOUND')
   const none = await store(t, made, { config: { url: server.url }, credentials: null })
@@ -245,7 +213,7 @@ test('a nonce that has become stale is replaced', LIMIT, async (t) => {
     response.writeHead(401, { 'www-authenticate': `${head}${authorization === '' ? '' : ', stale=true'}` }).end()
   })
   const { store: webdav } = await store(t, made, { config: { url: server.url } })
-  const what = await name(made.world)
+  const what = await nameOf(made.world)
   assert.ok(await reads(webdav, what, CONTENT))
   nonce = 2
   assert.ok(await reads(webdav, what, CONTENT))
