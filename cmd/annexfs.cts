@@ -1,5 +1,9 @@
 #!/usr/bin/env node
+import fs = require('node:fs')
+import path = require('node:path')
+
 // The entry is CommonJS because the size of libuv's thread pool must be set before anything uses the pool, and loading
 // an ES module does. Four threads, the default, are one hung network file system away from none.
 process.env['UV_THREADPOOL_SIZE'] ??= '16'
-void import('./main.js')
+const bundle = path.join(__dirname, '..', 'bundle', 'main.mjs')
+void import(fs.existsSync(bundle) ? bundle : './main.js')

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundlePrograms } from './bundle.mjs'
 import { COMPILERS } from './compilers.mjs'
 import { compilePage } from './page.mjs'
 
@@ -17,6 +18,7 @@ for (const program of ['annexfs.cjs', 'mount.annexfs.cjs']) {
 }
 compileLoop()
 const page = await compilePage(join(root, 'dist'))
+await bundlePrograms()
 process.exit((result.status ?? 1) || page)
 
 /**

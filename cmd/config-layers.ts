@@ -45,12 +45,12 @@ export async function configured(
   if (alone !== undefined) layers.push(await readConfigFile(alone, schema, about, 'any'))
   else {
     const [only, ...others] = about.sources
-    if (only !== undefined && others.length === 0) {
-      const repository = await readRepositorySettings(schema, only)
-      if (typeof repository === 'string') notices.push(repository)
-      else layers.push(repository)
-    }
-    const git = await readGitSettings(schema)
+    const [repository, git] = await Promise.all([
+      only !== undefined && others.length === 0 ? readRepositorySettings(schema, only) : [],
+      readGitSettings(schema),
+    ])
+    if (typeof repository === 'string') notices.push(repository)
+    else layers.push(repository)
     layers.push(git.user, await readConfigFile(places.userFile, schema, about, 'mine'))
     layers.push(git.system, await readConfigFile(places.systemFile, schema, about, 'mine'))
   }

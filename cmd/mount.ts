@@ -14,7 +14,6 @@ import type { Station } from '../lib/status/snapshot.js'
 import { startDaemon, tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
-import { openGateway } from './gateway.js'
 import { GATEWAY_OPTIONS, gatewaySettings, LISTEN_OPTION, type GatewaySettings } from './gateway-options.js'
 import { observe } from './observe.js'
 import { commandLog } from './open.js'
@@ -133,6 +132,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   if (options.gateway !== undefined) {
     const { volume } = engine
     try {
+      // Loading it takes a while.
+      const { openGateway } = await import('./gateway.js')
       served = await openGateway({ volume, station: observed.station, settings: options.gateway, timeout, log })
     } catch (error) {
       await mounted.unmount()

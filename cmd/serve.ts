@@ -3,7 +3,6 @@ import { AnnexfsError, reasonOf } from '../lib/errors.js'
 import type { Gateway } from '../lib/gateway/gateway.js'
 import { startDaemon, tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
-import { openGateway } from './gateway.js'
 import { GATEWAY_OPTIONS, gatewaySettings, LISTEN_OPTION } from './gateway-options.js'
 import type { Command } from './help.js'
 import { observe } from './observe.js'
@@ -57,6 +56,8 @@ export async function serve(given: Given, ready: (url: string) => void = () => u
   for (const signal of SIGNALS) process.once(signal, stop)
   const observed = await observe({ engine, sources, cacheFolder, cacheLimit, timeout, log, gateway: url, stop })
   try {
+    // Loading it takes a while.
+    const { openGateway } = await import('./gateway.js')
     serving = await openGateway({ volume, station: observed.station, settings: listening, timeout, log })
   } catch (error) {
     await observed.close()

@@ -39,6 +39,11 @@ export class GitObjects {
     this.batch = new BatchProcess(gitDir, log)
   }
 
+  /** Has the process started, for who is about to ask. */
+  warmUp(): void {
+    void this.batch.ask('info', 'HEAD')
+  }
+
   /**
    * What `rev` names, or undefined when there is no such object. Refs are looked up anew every time.
    * @throws AnnexfsError INVALID for a rev that cannot be one, SYSTEM when git fails.

@@ -34,13 +34,13 @@ export class GitRepository {
   readonly objects: GitObjects
   private latestConfig: GitConfig
 
-  private constructor(places: GitPlaces, config: GitConfig, log: Log) {
+  private constructor(places: GitPlaces, config: GitConfig, objects: GitObjects) {
     this.gitDir = places.gitDir
     this.commonDir = places.commonDir
     this.workTree = places.workTree
     this.latestConfig = config
     this.bare = places.workTree === undefined && config.bool('core.bare') !== false
-    this.objects = new GitObjects(places.gitDir, log)
+    this.objects = objects
   }
 
   /**
@@ -56,9 +56,13 @@ export class GitRepository {
         `${path} is not a git repository: it has no .git and is not a bare repository. Give the folder of a clone.`,
       )
     }
+    const objects = new GitObjects(places.gitDir, log)
+    // Its process starts while another reads the configuration.
+    objects.warmUp()
     try {
-      return new GitRepository(places, await readConfig(places.gitDir), log)
+      return new GitRepository(places, await readConfig(places.gitDir), objects)
     } catch (error) {
+      await objects.close()
       if (!isAnnexfsError(error, 'SYSTEM')) throw error
       throw new AnnexfsError('INVALID', `git cannot read the repository ${path}: ${reasonOf(error)}`, { cause: error })
     }

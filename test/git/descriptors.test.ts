@@ -11,15 +11,15 @@ const LIB = new URL('../../lib/', import.meta.url)
 const PROGRAM = `
 const { openSync } = await import('node:fs')
 const { runGit } = await import(${JSON.stringify(new URL('git/process.js', LIB).href)})
-const { GitRepository } = await import(${JSON.stringify(new URL('git/repository.js', LIB).href)})
+const { GitObjects } = await import(${JSON.stringify(new URL('git/objects.js', LIB).href)})
 const { silentLog } = await import(${JSON.stringify(new URL('log/log.js', LIB).href)})
-const repository = await GitRepository.open(process.argv[2], silentLog)
+const objects = new GitObjects(process.argv[2] + '/.git', silentLog)
 const code = (error) => console.log(error.code, /too many files/.test(error.message))
 try { for (;;) openSync('/dev/null') } catch {}
 await runGit(['version'], { maxOutput: 1000 }).catch(code)
-const stream = repository.objects.stream('0'.repeat(40), new AbortController().signal)
+const stream = objects.stream('0'.repeat(40), new AbortController().signal)
 await stream.next().catch(code)
-await repository.objects.read('HEAD', 1000).catch(code)
+await objects.read('HEAD', 1000).catch(code)
 process.exit(0)
 `
 
