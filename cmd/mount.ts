@@ -9,7 +9,6 @@ import { recoverStaleMount } from '../lib/fuse/stale.js'
 import type { Gateway } from '../lib/gateway/gateway.js'
 import type { Log } from '../lib/log/log.js'
 import { withoutSecrets } from '../lib/log/secrets.js'
-import { warmUp } from '../lib/net/warm-up.js'
 import type { Station } from '../lib/status/snapshot.js'
 import { startDaemon, tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
@@ -67,7 +66,7 @@ export const mountCommand: Command = {
 }
 
 /** Not before whoever waits for the mount has listed it. */
-const WARM_UP_AFTER = 50
+const REHEARSED_AFTER = 50
 
 export interface SessionOptions {
   readonly sources: readonly string[]
@@ -143,10 +142,10 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     }
     log.info(`serving it at ${served.url} as well`)
   }
-  const warming = setTimeout(() => {
-    warmUp().catch((error: unknown) => log.debug('could not warm up', { reason: reasonOf(error) }))
-  }, WARM_UP_AFTER)
-  warming.unref()
+  const rehearsing = setTimeout(() => {
+    engine.rehearse().catch((error: unknown) => log.debug('could not rehearse', { reason: reasonOf(error) }))
+  }, REHEARSED_AFTER)
+  rehearsing.unref()
   const end = async (): Promise<void> => {
     await mounted.unmount()
   }
@@ -160,7 +159,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, onSignal)
   const ended = mounted.closed.then(async () => {
-    clearTimeout(warming)
+    clearTimeout(rehearsing)
     for (const signal of signals) process.off(signal, onSignal)
     process.off('unhandledRejection', onFault)
     await served?.close()

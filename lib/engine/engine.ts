@@ -21,6 +21,7 @@ import { BlobOpener } from './open-blob.js'
 import { openKey } from './open-key.js'
 import { openTree, type SourceOptions } from './open-source.js'
 import { openTorrentFile } from './open-torrent.js'
+import { rehearseOpening, rehearseReading } from './rehearsal.js'
 import { SizeFiller } from './sizes.js'
 import { Spaces } from './spaces.js'
 import { sourceNames, UnionTree } from './union-tree.js'
@@ -69,6 +70,8 @@ export interface Engine {
   whereabouts(node: Node<Content>, path: string): Promise<Whereabouts>
   /** As what the content of an annexed file may lie in the cache beside what it is read from now; none for others. */
   cachedAs(node: Node<Content>): Promise<readonly Slice[]>
+  /** Makes the first open and the first read quick. Uses neither the network nor the cache. */
+  rehearse(): Promise<void>
   /** Bytes fetched since the start, by the name of the source. */
   readonly fetched: ReadonlyMap<string, Bytes>
 }
@@ -137,6 +140,10 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
         return [plain, manifest].filter((slice) => slice !== undefined)
       },
       whereabouts: (node, path) => whereaboutsOf(node, path, deps, store),
+      rehearse: async () => {
+        await rehearseReading()
+        await rehearseOpening(volume, deps)
+      },
       fetched: spaces.fetched,
     }
   } catch (error) {

@@ -5,7 +5,11 @@ import type { Route } from './routed-file.js'
 import type { Deps } from './deps.js'
 
 /** Reads a slice of a piece space through the cache. */
-export function spaceRoute(name: string, spec: SpaceSpec, deps: Deps): Route & { readonly generation: number } {
+export function spaceRoute(
+  name: string,
+  spec: SpaceSpec,
+  deps: Pick<Deps, 'spaces' | 'verify' | 'readahead' | 'log'>,
+): Route & { readonly generation: number } {
   const space: ActiveSpace = deps.spaces.acquire(spec)
   const { wholeness } = space
   const generation = wholeness.generation

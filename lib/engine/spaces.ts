@@ -15,7 +15,7 @@ import type { Bytes, Milliseconds, Slice, SpaceId } from '../space/space.js'
 import { Wholeness, type CheckWhole } from './wholeness.js'
 
 export interface SpacesOptions {
-  readonly store: PieceStore
+  readonly store: Pick<PieceStore, 'open'>
   readonly cacheLimit: Bytes
   readonly log: Log
   /** Is told of everything that arrives. */

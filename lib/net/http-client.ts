@@ -203,6 +203,9 @@ export class HttpClient {
   }
 }
 
+/** What reads content over HTTP needs of a client. */
+export type WebReads = Pick<HttpClient, 'get' | 'head'>
+
 interface Request extends RequestOptions {
   readonly method: HttpMethod
   /** Headers that belong to the request itself, for every origin. */

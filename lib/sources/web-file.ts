@@ -2,7 +2,7 @@ import { abortable } from '../abortable.js'
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 import { contentLength, contentRange, isIdentity, retryAfter, strongTag, validatorOf } from '../net/content-range.js'
 import { CutOff, type HttpBody } from '../net/http-body.js'
-import type { Authorize, HttpClient } from '../net/http-client.js'
+import type { Authorize, WebReads } from '../net/http-client.js'
 import { Passing, Tries } from '../net/retry.js'
 import { shownUrl } from '../net/url.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
@@ -38,7 +38,7 @@ export class WebFile {
   /** Of the version that is read; fixed by the first answer that has them. */
   #tag: string | undefined
   #modified: string | undefined
-  readonly #client: HttpClient
+  readonly #client: WebReads
   readonly #authorize: Authorize | undefined
   readonly #refused: Refused | undefined
   #url: string
@@ -54,7 +54,7 @@ export class WebFile {
    * @param authorize extra headers for each request, for the origin of `url` alone.
    * @param refused what to make of refusals.
    */
-  constructor(client: HttpClient, url: string, validator?: string, authorize?: Authorize, refused?: Refused) {
+  constructor(client: WebReads, url: string, validator?: string, authorize?: Authorize, refused?: Refused) {
     this.#client = client
     this.#authorize = authorize
     this.#refused = refused

@@ -1,5 +1,5 @@
 import type { Log } from '../log/log.js'
-import type { HttpClient } from '../net/http-client.js'
+import type { WebReads } from '../net/http-client.js'
 import { shownUrl } from '../net/url.js'
 import type { Bytes } from '../space/space.js'
 import { checkInside, inside } from './range.js'
@@ -8,7 +8,7 @@ import { WebFile } from './web-file.js'
 
 export interface WebSourceOptions {
   readonly url: string
-  readonly client: HttpClient
+  readonly client: WebReads
   readonly log: Log
   /** Default 200. */
   readonly cost?: number
