@@ -1,7 +1,7 @@
 import { reasonOf } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Bytes } from '../space/space.js'
-import { openLocalFile } from './local-file.js'
+import type { Disk } from './disk.js'
 
 /** A repository's configuration is a few lines; ones this long are not. */
 const LARGEST_CONFIG: Bytes = 1024 * 1024
@@ -18,17 +18,17 @@ export interface ForeignRepository {
  * Looks at the repository in `folder` (with a work tree, bare, or a linked work tree) by reading its files: running git
  * or git-annex there would obey its configuration, and git-annex would write to it. Undefined when there is none.
  */
-export async function foreignRepository(folder: string, log: Log): Promise<ForeignRepository | undefined> {
+export async function foreignRepository(folder: string, log: Log, disk: Disk): Promise<ForeignRepository | undefined> {
   for (const gitDir of [await pointedTo(folder, `${folder}/.git`, 'gitdir: '), `${folder}/.git`, folder]) {
     if (gitDir === undefined) continue
     const common = (await pointedTo(gitDir, `${gitDir}/commondir`, '')) ?? gitDir
-    const config = await smallFile(`${common}/config`, log)
+    const config = await smallFile(`${common}/config`, log, disk)
     if (config !== undefined) return { uuid: annexUuid(config), objects: `${common}/annex/objects` }
   }
   return undefined
 
   async function pointedTo(base: string, path: string, prefix: string): Promise<string | undefined> {
-    const text = (await smallFile(path, log))?.trim()
+    const text = (await smallFile(path, log, disk))?.trim()
     if (text === undefined || !text.startsWith(prefix) || text.includes('\n') || text.includes('\0')) return undefined
     const target = text.slice(prefix.length)
     return target.startsWith('/') ? target : `${base}/${target}`
@@ -48,9 +48,9 @@ export function annexUuid(config: string): string | undefined {
   return uuid === '' ? undefined : uuid
 }
 
-async function smallFile(path: string, log: Log): Promise<string | undefined> {
+async function smallFile(path: string, log: Log, disk: Disk): Promise<string | undefined> {
   try {
-    const file = await openLocalFile(path, undefined)
+    const file = await disk.open(path, undefined)
     if (file === undefined) return undefined
     try {
       return file.size > LARGEST_CONFIG ? undefined : Buffer.from(await file.read(0, file.size)).toString('utf8')

@@ -1,10 +1,9 @@
-import { realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { hashDirLower, hashDirMixed } from '../annex/hash-dirs.js'
 import { keyFile } from '../annex/key.js'
 import { AnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
 import { printable } from '../log/log.js'
-import { openLocalFile, type LocalFile } from '../sources/local-file.js'
+import type { Disk, DiskFile } from '../sources/disk.js'
 import { patiently } from '../sources/patience.js'
 import { checkInside } from '../sources/range.js'
 import type { Demand } from '../sources/source.js'
@@ -14,9 +13,9 @@ import type { ObjectName, StoredObject } from './store.js'
 const BLOCK: Bytes = 1024 * 1024
 
 /** The folder that `path` is, with links resolved; undefined when there is none. */
-export async function realFolder(path: string): Promise<string | undefined> {
+export async function realFolder(path: string, disk: Disk): Promise<string | undefined> {
   try {
-    return await realpath(path)
+    return (await disk.realpath(Buffer.from(path))).toString()
   } catch (error) {
     if (isAbsent(error)) return undefined
     throw new AnnexfsError('SYSTEM', `cannot look at ${path}: ${reasonOf(error)}`, { cause: error })
@@ -52,6 +51,7 @@ function below(folder: string, latin1: string): Buffer {
 }
 
 export interface FileSearch {
+  readonly disk: Disk
   /** The folder that the files are in; no link leads out of it. */
   readonly folder: string
   readonly candidates: readonly Buffer[]
@@ -63,11 +63,11 @@ export interface FileSearch {
  * Opens the first candidate that is a regular file.
  * @throws AnnexfsError CORRUPT when it has another size, SYSTEM when it cannot be opened.
  */
-export async function firstFile(search: FileSearch): Promise<LocalFile | undefined> {
+export async function firstFile(search: FileSearch): Promise<DiskFile | undefined> {
   let other: AnnexfsError | undefined
   for (const path of search.candidates) {
     if (!(await isWithin(path, search))) continue
-    const file = await openLocalFile(path, undefined)
+    const file = await search.disk.open(path, undefined)
     if (file === undefined) continue
     if (search.size === undefined || file.size === search.size) return file
     file.close()
@@ -79,11 +79,11 @@ export async function firstFile(search: FileSearch): Promise<LocalFile | undefin
 }
 
 /** Whether the folder of `path` is, with links resolved, in the store, and none that must not be read. */
-async function isWithin(path: Buffer, { folder, forbid }: FileSearch): Promise<boolean> {
+async function isWithin(path: Buffer, { disk, folder, forbid }: FileSearch): Promise<boolean> {
   const parent = dirname(path.toString('latin1'))
   let real: string
   try {
-    real = await realpath(Buffer.from(parent, 'latin1'), { encoding: 'latin1' })
+    real = (await disk.realpath(Buffer.from(parent, 'latin1'))).toString('latin1')
   } catch (error) {
     if (isAbsent(error)) return false
     throw new AnnexfsError('SYSTEM', `cannot look at ${printable(parent)}: ${reasonOf(error)}`, { cause: error })
@@ -98,7 +98,7 @@ function isAbsent(error: unknown): boolean {
 }
 
 /** An open file as an object; `place`: what may hang as a whole. */
-export function fileObject(file: LocalFile, place: string): StoredObject {
+export function fileObject(file: DiskFile, place: string): StoredObject {
   async function* read(range: ByteRange, demand: Demand): AsyncGenerator<Uint8Array, void, undefined> {
     throwIfAborted(demand.signal)
     checkInside(range, file.size, place)

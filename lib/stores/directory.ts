@@ -1,4 +1,6 @@
 import { AnnexfsError } from '../errors.js'
+import { diskOf } from '../sources/disk-of.js'
+import type { Disk } from '../sources/disk.js'
 import { patiently } from '../sources/patience.js'
 import type { StoreContext } from './context.js'
 import { fileObject, firstFile, objectPaths, realFolder, treePath } from './directory-object.js'
@@ -19,21 +21,24 @@ export function directoryStore({ remote, forbid }: Context): ObjectStore {
       `the folder of the directory remote ${remote.name} is not known here: git annex enableremote ${remote.name} directory=…`,
     )
   }
+  const disk = diskOf(directory)
   return {
     open: async (name, signal) => {
       const file = await patiently(
         directory,
         signal,
         async () => {
-          const folder = await storeFolder(directory, remote.name, forbid)
+          const reader = await disk.current()
+          const folder = await storeFolder(directory, remote.name, forbid, reader)
           const { path } = name
           const candidates = path === undefined ? objectPaths(folder, name) : [treePath(folder, path)]
-          return firstFile({ folder, candidates, size: name.size, forbid })
+          return firstFile({ disk: reader, folder, candidates, size: name.size, forbid })
         },
         (late) => late?.close(),
       )
       return file === undefined ? undefined : fileObject(file, directory)
     },
+    close: async () => disk.close(),
   }
 }
 
@@ -45,11 +50,12 @@ export async function storeFolder(
   directory: string,
   remote: string,
   forbid: (path: string) => boolean,
+  disk: Disk,
 ): Promise<string> {
   const inside = (): AnnexfsError =>
     new AnnexfsError('FORBIDDEN', `remote ${remote} is not read: ${directory} lies inside the mount`)
   if (forbid(directory)) throw inside()
-  const folder = await realFolder(directory)
+  const folder = await realFolder(directory, disk)
   if (folder === undefined) {
     throw new AnnexfsError(
       'UNAVAILABLE',

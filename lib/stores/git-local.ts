@@ -1,5 +1,7 @@
 import { AnnexfsError } from '../errors.js'
 import { foreignRepository } from '../sources/git-remote.js'
+import type { Disk } from '../sources/disk.js'
+import { diskOf } from '../sources/disk-of.js'
 import { patiently } from '../sources/patience.js'
 import type { Key } from '../annex/key.js'
 import type { StoreContext } from './context.js'
@@ -21,9 +23,9 @@ export function gitLocalStore({ remote, annex, forbid, log }: Context): ObjectSt
     throw new AnnexfsError('INVALID', `git remote ${remote.name} is not a folder of this machine`)
   }
 
-  const objectsFor = async (content: Key): Promise<string | undefined> => {
-    const folder = await storeFolder(directory, remote.name, forbid)
-    const repository = await foreignRepository(folder, log)
+  const objectsFor = async (content: Key, disk: Disk): Promise<string | undefined> => {
+    const folder = await storeFolder(directory, remote.name, forbid, disk)
+    const repository = await foreignRepository(folder, log, disk)
     const uuid = repository?.uuid
     // One that was never asked for its uuid is good for what is known to be in the repository that it turns out to be.
     const expected =
@@ -33,22 +35,25 @@ export function gitLocalStore({ remote, annex, forbid, log }: Context): ObjectSt
       const wanted = remote.uuid === '' ? 'one that is recorded to have the content' : remote.uuid
       throw new AnnexfsError('UNAVAILABLE', `${folder} of remote ${remote.name} is ${found}, not ${wanted}`)
     }
-    return realFolder(repository.objects)
+    return realFolder(repository.objects, disk)
   }
 
+  const disks = diskOf(directory)
   return {
     open: async (name, signal) => {
       const file = await patiently(
         directory,
         signal,
         async () => {
-          const folder = await objectsFor(name.content)
+          const disk = await disks.current()
+          const folder = await objectsFor(name.content, disk)
           if (folder === undefined || forbid(folder)) return undefined
-          return firstFile({ folder, candidates: objectPaths(folder, name), size: name.size, forbid })
+          return firstFile({ disk, folder, candidates: objectPaths(folder, name), size: name.size, forbid })
         },
         (late) => late?.close(),
       )
       return file === undefined ? undefined : fileObject(file, directory)
     },
+    close: async () => disks.close(),
   }
 }

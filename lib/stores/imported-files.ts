@@ -1,10 +1,11 @@
-import { lstat } from 'node:fs/promises'
 import type { AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
 import type { Key } from '../annex/key.js'
 import { AnnexfsError, reasonOf, systemCode } from '../errors.js'
 import { printable } from '../log/log.js'
 import { patiently } from '../sources/patience.js'
+import type { Disk } from '../sources/disk.js'
+import { diskOf } from '../sources/disk-of.js'
 import { treePath } from './directory-object.js'
 import type { ObjectStore } from './store.js'
 
@@ -20,6 +21,7 @@ export function isImportedDirectory({ kind, config }: AnnexRemote): boolean {
  */
 export function importedFiles(store: ObjectStore, remote: AnnexRemote, annex: AnnexRepository): ObjectStore {
   const { directory } = remote
+  const disks = diskOf(directory ?? '/')
   return {
     open: async (name, signal) => {
       const { path, content } = name
@@ -27,7 +29,7 @@ export function importedFiles(store: ObjectStore, remote: AnnexRemote, annex: An
       if (path === undefined || directory === undefined || recorded.length === 0) return store.open(name, signal)
       const place = treePath(directory, path)
       const isThere = async (): Promise<boolean> => {
-        const stamp = await patiently(directory, signal, () => stampOf(place))
+        const stamp = await patiently(directory, signal, async () => stampOf(place, await disks.current()))
         if (stamp === undefined || recorded.includes(stamp)) return stamp !== undefined
         const where = printable(place.toString())
         throw new AnnexfsError('CORRUPT', `${where} of remote ${remote.name} has changed since it was imported`)
@@ -44,7 +46,10 @@ export function importedFiles(store: ObjectStore, remote: AnnexRemote, annex: An
       object?.close?.()
       return undefined
     },
-    close: async () => store.close?.(),
+    close: async () => {
+      disks.close()
+      await store.close?.()
+    },
   }
 }
 
@@ -58,10 +63,10 @@ async function contentIdentifiers(annex: AnnexRepository, key: Key, remote: Anne
   })
 }
 
-async function stampOf(path: Buffer): Promise<string | undefined> {
+async function stampOf(path: Buffer, disk: Disk): Promise<string | undefined> {
   try {
-    const { size, mtimeNs } = await lstat(path, { bigint: true })
-    return `${size} ${mtimeNs / 1_000_000_000n} ${Number(mtimeNs % 1_000_000_000n)}`
+    const { size, modified } = await disk.stamp(path)
+    return `${size} ${modified / 1_000_000_000n} ${Number(modified % 1_000_000_000n)}`
   } catch (error) {
     if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(systemCode(error) ?? '')) return undefined
     throw new AnnexfsError('SYSTEM', `cannot look at ${printable(path.toString())}: ${reasonOf(error)}`, {

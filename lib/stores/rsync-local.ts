@@ -1,4 +1,5 @@
 import { AnnexfsError } from '../errors.js'
+import { diskOf } from '../sources/disk-of.js'
 import { patiently } from '../sources/patience.js'
 import type { StoreContext } from './context.js'
 import { fileObject, firstFile, realFolder } from './directory-object.js'
@@ -9,6 +10,7 @@ import type { RsyncStore } from './rsync.js'
 export function localObjects({ remote, forbid }: StoreContext, root: string): RsyncStore {
   const inMount = (): AnnexfsError =>
     new AnnexfsError('FORBIDDEN', `the folder ${root} of the remote ${remote.name} lies inside the mount`)
+  const disks = diskOf(root)
   return {
     received: 0,
     open: async (name, signal) => {
@@ -17,17 +19,18 @@ export function localObjects({ remote, forbid }: StoreContext, root: string): Rs
         root,
         signal,
         async () => {
-          const folder = await realFolder(root)
+          const disk = await disks.current()
+          const folder = await realFolder(root, disk)
           if (folder === undefined) {
             throw new AnnexfsError('UNAVAILABLE', `the folder ${root} of the remote ${remote.name} is not there`)
           }
           if (forbid(folder)) throw inMount()
-          return firstFile({ folder, candidates: rsyncPaths(folder, name), size: name.size, forbid })
+          return firstFile({ disk, folder, candidates: rsyncPaths(folder, name), size: name.size, forbid })
         },
         (late) => late?.close(),
       )
       return file === undefined ? undefined : fileObject(file, root)
     },
-    close: () => Promise.resolve(),
+    close: async () => disks.close(),
   }
 }

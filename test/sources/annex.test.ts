@@ -10,6 +10,7 @@ import { privateRoom, Scratch } from '../../lib/cache/scratch.js'
 import { GitRepository } from '../../lib/git/repository.js'
 import { silentLog } from '../../lib/log/log.js'
 import { sourcesForKey, type KeySources } from '../../lib/sources/annex.js'
+import { ownDisk } from '../../lib/sources/disk.js'
 import { annexUuid, foreignRepository } from '../../lib/sources/git-remote.js'
 import type { Source } from '../../lib/sources/source.js'
 import { Stores, type StoresOptions } from '../../lib/stores/stores.js'
@@ -99,13 +100,13 @@ test('linked work trees and repositories with a gitdir file are found', { timeou
   await world.git('origin', 'worktree', 'add', '--quiet', '../linked', 'side')
   await world.git('.', 'clone', '--quiet', '--separate-git-dir', 'separate.git', 'origin', 'split')
   const uuid = await world.git('origin', 'config', 'annex.uuid')
-  const linked = await foreignRepository(join(world.folder, 'linked'), silentLog)
+  const linked = await foreignRepository(join(world.folder, 'linked'), silentLog, ownDisk)
   assert.equal(linked?.uuid, uuid)
   assert.equal(await realpath(linked?.objects ?? ''), join(world.folder, 'origin/.git/annex/objects'))
-  const split = await foreignRepository(join(world.folder, 'split'), silentLog)
+  const split = await foreignRepository(join(world.folder, 'split'), silentLog, ownDisk)
   assert.equal(split?.objects, join(world.folder, 'separate.git/annex/objects'))
   assert.equal(split?.uuid, undefined)
-  assert.equal(await foreignRepository('/proc', silentLog), undefined)
+  assert.equal(await foreignRepository('/proc', silentLog, ownDisk), undefined)
 })
 
 test('directory remotes are read from: plain, chunked, encrypted, exported', { timeout: 120_000 }, async (t) => {
@@ -352,5 +353,5 @@ test('annex.uuid is read from a configuration without running git', async (t) =>
   const folder = await temporaryFolder(t)
   await mkdir(join(folder, '.git'))
   await symlink('/dev/zero', join(folder, '.git/config'))
-  assert.equal(await foreignRepository(folder, silentLog), undefined)
+  assert.equal(await foreignRepository(folder, silentLog, ownDisk), undefined)
 })
