@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bytes, Milliseconds } from '../lib/space/space.js'
+import { backMemory, inTurn } from './backed-memory.js'
 import type { Row } from './figure.js'
 import type { Lab } from './lab.js'
 import { mount, type Contestant, type Mount } from './mounts.js'
@@ -74,7 +75,7 @@ async function coldReads(lab: Lab, setting: ContentSetting, samples: Samples): P
       (_, i) => (i + 1) * step + randomInt(Math.max(1, step - 2 * READ)),
     )
     const offsets = shuffled(places.map((place) => place - (place % 4096)))
-    for (const contestant of setting.contestants) {
+    for (const contestant of inTurn(setting.contestants, turn)) {
       setting.say(`${contestant.name}: cold reads ${turn + 1}/${setting.coldMounts}`)
       const before = await setting.sent()
       const mounted = await mount(lab, contestant)
@@ -91,7 +92,9 @@ async function coldReads(lab: Lab, setting: ContentSetting, samples: Samples): P
 
 async function wholeReads(lab: Lab, setting: ContentSetting, samples: Samples): Promise<void> {
   for (let turn = 0; turn < setting.sequentialMounts; turn++) {
-    for (const contestant of setting.contestants) {
+    for (const contestant of inTurn(setting.contestants, turn)) {
+      // What it keeps on disk, what the kernel keeps of the mount, and buffers.
+      await backMemory(3 * setting.length)
       setting.say(`${contestant.name}: sequential reads ${turn + 1}/${setting.sequentialMounts}`)
       const mounted = await mount(lab, contestant)
       await wholeRead(lab, setting, samples, mounted, contestant.name)

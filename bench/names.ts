@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { hashDirLower, hashDirMixed } from '../lib/annex/hash-dirs.js'
 import { parseKey, type Key } from '../lib/annex/key.js'
+import { backMemory, inTurn } from './backed-memory.js'
 import type { Row } from './figure.js'
 import { gitEnvironment, RCLONE_SETTINGS } from './http.js'
 import { runProgram, type Lab } from './lab.js'
@@ -43,7 +44,8 @@ export async function namesRows(lab: Lab, setting: NamesSetting): Promise<Row[]>
   const contestants = await makeContestants(lab, files, setting.installed)
   const samples = new Samples()
   for (let nth = 0; nth < turns; nth++) {
-    for (const contestant of contestants) {
+    for (const contestant of inTurn(contestants, nth)) {
+      await backMemory(2 ** 30)
       say(`${contestant.name}: names ${nth + 1}/${turns}`)
       const mounted = await mount(lab, contestant)
       const asked = performance.now()
