@@ -35,7 +35,7 @@ export async function rehearseReading(): Promise<void> {
   const source = webSource({ url: 'http://rehearsal.invalid/', client: web, log })
   try {
     const spec = { slice: { space, offset: 0, length: LENGTH }, sources: only(source), check: undefined }
-    const first = spaceRoute('rehearsal', spec, { spaces, log, verify: 'normal', readahead: LENGTH })
+    const first = spaceRoute('rehearsal', spec, { spaces, log, verify: 'normal', readahead: 4 * PIECE })
     const routed = new RoutedFile({ contentId: space.id, size: LENGTH, log, routes: [], first })
     const file = activity.watch('rehearsal', routed)
     const into = Buffer.alloc(64 * KIB)
