@@ -19,8 +19,8 @@ export function fit(
   return options.right === true ? `${space}${text}` : `${text}${space}`
 }
 
-/** `text` in lines of at most `width` columns, cut at spaces where that is possible. */
-export function wrapText(text: string, width: number, most = Infinity): string[] {
+/** `text` in lines of at most `width` columns, broken at spaces; a longer word has a line of its own. */
+export function wrapWords(text: string, width: number): string[] {
   const lines: string[] = []
   let line = ''
   for (const word of text.split(' ')) {
@@ -30,7 +30,12 @@ export function wrapText(text: string, width: number, most = Infinity): string[]
     }
     line = line === '' ? word : `${line} ${word}`
   }
-  lines.push(line)
+  return [...lines, line]
+}
+
+/** The same in `most` lines at the most, where what is longer is cut. */
+export function wrapText(text: string, width: number, most = Infinity): string[] {
+  const lines = wrapWords(text, width)
   const shown = lines.slice(0, most).map((one) => (widthOf(one) > width ? cut(one, width) : one))
   if (lines.length > most) shown[most - 1] = cut(`${shown[most - 1] ?? ''} …`, width)
   return shown

@@ -29,6 +29,12 @@ function groups(commands: readonly Command[]): readonly (readonly [string, reado
   )
 }
 
+/** Commands whose arguments are no files, with what they are for zsh. */
+const NO_FILES: ReadonlyMap<string, string> = new Map([
+  ['completion', '1:shell:(bash zsh fish)'],
+  ['stop', '1:URL: '],
+])
+
 /** Short enough for a list on a narrow terminal. */
 const LONGEST_HELP = 60
 
@@ -94,7 +100,7 @@ _annexfs() {
     return
   fi
   case $command in
-${[...below, `    help) ((COMP_CWORD > 2)) || COMPREPLY=($(compgen -W '${names(commands)}' -- "$current")); return ;;`, `    completion) ((COMP_CWORD > 2)) || COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;`].join('\n')}
+${[...below, `    help) ((COMP_CWORD > 2)) || COMPREPLY=($(compgen -W '${names(commands)}' -- "$current")); return ;;`, `    completion) ((COMP_CWORD > 2)) || COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;`, `    stop) [[ $current == -* ]] || { compopt +o default +o bashdefault; return; } ;;`].join('\n')}
   esac
   local word
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -145,7 +151,7 @@ export function zshCompletion(commands: readonly Command[]): string {
       skip=2 ;;`,
   )
   const cases = leaves(commands).map(({ words, options }) => {
-    const rest = words === 'completion' ? '1:shell:(bash zsh fish)' : '*:file:_files'
+    const rest = NO_FILES.get(words) ?? '*:file:_files'
     const specs = [...options.flatMap(zshOption), quoted(rest)]
     return `    ${quoted(words)})\n      _arguments -S \\\n        ${specs.join(' \\\n        ')} ;;`
   })
@@ -165,6 +171,7 @@ ${below.join('\n')}
   shift $skip words
   (( CURRENT -= skip ))
   case $command in
+    help) names=(${described(commands)}); _describe command names ;;
 ${cases.join('\n')}
   esac
 }
@@ -205,6 +212,8 @@ export function fishCompletion(commands: readonly Command[]): string {
   name(commands, '')
   for (const [group, list] of groups(commands)) name(list, group)
   lines.push(`complete -c annexfs -n '__annexfs_after completion' -f -a 'bash zsh fish'`)
+  lines.push(`complete -c annexfs -n '__annexfs_after help' -f -a '${commands.map(lastWord).join(' ')}'`)
+  for (const [words] of NO_FILES) lines.push(`complete -c annexfs -n '__annexfs_in ${words}' -f`)
   for (const { words, options } of leaves(commands)) {
     for (const spec of options) {
       const kind = valueKind(spec)

@@ -4,6 +4,7 @@ import { closeSync, fchmodSync, ftruncateSync, fstatSync, mkdirSync, openSync, r
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { AnnexfsError, reasonOf } from '../lib/errors.js'
 import { EXIT } from './exit-codes.js'
 import { tellServiceManager } from './readiness.js'
 
@@ -77,7 +78,12 @@ function logFile(name: string): string {
   const xdg = process.env['XDG_STATE_HOME']
   const state = xdg !== undefined && xdg.startsWith('/') ? xdg : join(homedir(), '.local', 'state')
   const folder = join(state, 'annexfs')
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const what = `cannot make the folder ${folder} for the log: ${reasonOf(error)}; set XDG_STATE_HOME to another`
+    throw new AnnexfsError('SYSTEM', what, { cause: error })
+  }
   return join(folder, `${createHash('sha256').update(name).digest('hex').slice(0, 16)}.log`)
 }
 

@@ -1,18 +1,15 @@
 import type { FileFacts } from '../lib/control/actions.js'
 import { isAnnexfsError, reasonOf } from '../lib/errors.js'
-import { printable } from '../lib/log/log.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
 import type { Given } from './options.js'
 import type { Bars } from './progress.js'
+import { complain } from './tell.js'
 import { filesOf, withTargets, type Target } from './targets.js'
 import { showSize } from './units.js'
 
-const PLAIN: Pick<Bars, 'say' | 'complain'> = {
+const PLAIN: Pick<Bars, 'say'> = {
   say: (line) => {
     process.stdout.write(`${line}\n`)
-  },
-  complain: (line) => {
-    process.stderr.write(`annexfs: ${line}\n`)
   },
 }
 
@@ -21,7 +18,7 @@ export async function eachFile(
   command: string,
   given: Given,
   act: (target: Target, path: string, signal: AbortSignal) => Promise<string>,
-  terminal: Pick<Bars, 'say' | 'complain'> = PLAIN,
+  terminal: Pick<Bars, 'say'> = PLAIN,
 ): Promise<number> {
   return withTargets(command, given, async (targets, signal) => {
     let code: number = EXIT.ok
@@ -31,7 +28,7 @@ export async function eachFile(
           terminal.say(await act(target, path, signal))
         } catch (error) {
           if (signal.aborted || isAnnexfsError(error, 'USAGE')) throw error
-          terminal.complain(printable(`${path}: ${reasonOf(error)}`))
+          complain(`${path}: ${reasonOf(error)}`)
           if (code !== EXIT.corrupt) code = exitCodeOf(error)
         }
       }

@@ -1,21 +1,23 @@
-import { mkdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { Actions } from '../lib/control/actions.js'
 import { filesBelow } from '../lib/control/files-below.js'
 import type { Engine } from '../lib/engine/engine.js'
 import { AnnexfsError, isAnnexfsError, reasonOf } from '../lib/errors.js'
 import { printable } from '../lib/log/log.js'
+import { makeFolder } from '../lib/make-folder.js'
 import { placeBelow } from '../lib/save/destination.js'
 import { saveFile, type Saved } from '../lib/save/save.js'
 import type { Bytes } from '../lib/space/space.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
 import { showFacts } from './each-file.js'
 import type { Command } from './help.js'
+import { insideWhichMount } from './inside.js'
+import { complain } from './tell.js'
 import { openForReading } from './open.js'
 import { engineSettings, readTimeout, SOURCE_OPTIONS, whole } from './options.js'
 import { normalPath } from './paths.js'
 import { progressBars, type Bars } from './progress.js'
-import { showSize } from './units.js'
+import { countOf, showSize } from './units.js'
 
 /** One file to be had: where it is in the SOURCE, and the names that it is to have below DIR. */
 interface Wanted {
@@ -43,7 +45,13 @@ export const getCommand: Command = {
   async run(given) {
     const [source, ...paths] = given.positional
     if (source === undefined || paths.length === 0) {
-      throw new AnnexfsError('USAGE', 'get wants a SOURCE and at least one PATH in it (/ for all)')
+      const mounted = source !== undefined && (await insideWhichMount(source)) !== undefined
+      throw new AnnexfsError(
+        'USAGE',
+        mounted
+          ? `${source} lies in a mount: annexfs prefetch fetches it into the cache, and cp copies it`
+          : 'get wants a SOURCE and at least one PATH in it (/ for all)',
+      )
     }
     const jobs = whole('--jobs', given.get('jobs'), 1, 64)
     const timeout = readTimeout(given)
@@ -78,11 +86,7 @@ interface Job {
 
 async function folderAt(path: string): Promise<string> {
   const folder = resolve(path)
-  try {
-    await mkdir(folder, { recursive: true })
-  } catch (error) {
-    throw new AnnexfsError('SYSTEM', `cannot make the folder ${folder}: ${reasonOf(error)}`, { cause: error })
-  }
+  await makeFolder(folder)
   return folder
 }
 
@@ -119,7 +123,7 @@ async function getAll(wanted: readonly Wanted[], jobs: number, job: Job): Promis
         done += 1
       } catch (error) {
         if (job.signal.aborted) return
-        job.bars.complain(printable(`${one.path}: ${reasonOf(error)}`))
+        complain(`${one.path}: ${reasonOf(error)}`)
         if (code !== EXIT.corrupt) code = exitCodeOf(error)
       }
     }
@@ -127,7 +131,7 @@ async function getAll(wanted: readonly Wanted[], jobs: number, job: Job): Promis
   await Promise.all(Array.from({ length: Math.min(jobs, wanted.length) }, worker))
   job.signal.throwIfAborted()
   job.bars.say(
-    `${done} of ${wanted.length} files, ${showSize(job.engine.activity.fetchedBytes)} fetched${origins(job.engine)}`,
+    `${done} of ${countOf(wanted.length, 'file')}, ${showSize(job.engine.activity.fetchedBytes)} fetched${origins(job.engine)}`,
   )
   return code
 }

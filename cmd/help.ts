@@ -1,3 +1,4 @@
+import { wrapWords } from './columns.js'
 import type { Given, OptionSpec } from './options.js'
 import { version } from './version.js'
 
@@ -20,7 +21,8 @@ const WIDTH = 80
 
 export function mainHelp(commands: readonly Command[]): string {
   const rows = commands.map((one) => row(`  ${one.name}`, 14, one.summary)).join('')
-  return `annexfs ${version()}: git-annex repositories and torrents as ordinary files, before any of it was downloaded
+  return `annexfs ${version()}: git-annex repositories and torrents as ordinary files, before any
+of it was downloaded
 
 Usage: annexfs COMMAND [ARGUMENTS]
 
@@ -78,17 +80,5 @@ function row(left: string, indent: number, text: string): string {
 }
 
 function wrap(text: string, width: number): string[] {
-  return text.split('\n').flatMap((paragraph) => {
-    const lines: string[] = []
-    let line = ''
-    for (const word of paragraph.split(' ')) {
-      if (line !== '' && line.length + 1 + word.length > width) {
-        lines.push(line)
-        line = word
-      } else {
-        line = line === '' ? word : `${line} ${word}`
-      }
-    }
-    return [...lines, line]
-  })
+  return text.split('\n').flatMap((paragraph) => wrapWords(paragraph, width))
 }

@@ -1,6 +1,5 @@
 import { isAnnexfsError, reasonOf } from '../lib/errors.js'
-import { jsonLog, printable } from '../lib/log/log.js'
-import { withoutSecrets } from '../lib/log/secrets.js'
+import { jsonLog } from '../lib/log/log.js'
 import { cacheCommand } from './cache.js'
 import { catCommand } from './cat.js'
 import { completionCommand } from './completion.js'
@@ -20,6 +19,7 @@ import { commandLog } from './open.js'
 import { statusCommand } from './status.js'
 import { pinCommand, unpinCommand } from './pin.js'
 import { prefetchCommand } from './prefetch.js'
+import { complain } from './tell.js'
 import { torrentCommand } from './torrent.js'
 import { uiCommand } from './ui.js'
 import { unmountCommand } from './unmount.js'
@@ -55,11 +55,17 @@ function findCommand(name: string, next: string | undefined): Command | undefine
   return command?.subcommands?.find((one) => one.name === `${name} ${next}`) ?? command
 }
 
+function noCommand(name: string): number {
+  complain(`there is no command ${JSON.stringify(name)}; see annexfs --help`)
+  return EXIT.usage
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   const name = argv[0]
   let rest = argv.slice(1)
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     const command = findCommand(rest[0] ?? '', rest[1])
+    if (name === 'help' && command === undefined && rest[0] !== undefined) return noCommand(rest[0])
     process.stdout.write(command === undefined ? mainHelp(COMMANDS) : helpOf(command))
     return name === undefined ? EXIT.usage : EXIT.ok
   }
@@ -68,10 +74,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return EXIT.ok
   }
   const command = findCommand(name, rest[0])
-  if (command === undefined) {
-    process.stderr.write(`annexfs: there is no command ${JSON.stringify(name)}; see annexfs --help\n`)
-    return EXIT.usage
-  }
+  if (command === undefined) return noCommand(name)
   if (command.name !== name) rest = rest.slice(1)
   const end = rest.indexOf('--')
   if (rest.slice(0, end < 0 ? undefined : end).some((argument) => argument === '--help' || argument === '-h')) {
@@ -90,7 +93,7 @@ async function main(argv: readonly string[]): Promise<number> {
       jsonLog('error', (line) => process.stderr.write(line)).error(reasonOf(error))
       return exitCodeOf(error)
     }
-    process.stderr.write(`annexfs: ${printable(withoutSecrets(reasonOf(error)))}\n`)
+    complain(reasonOf(error))
     if (isAnnexfsError(error, 'USAGE')) process.stderr.write(`See annexfs ${command.name} --help\n`)
     if (!isAnnexfsError(error) && process.env['ANNEXFS_DEBUG'] !== undefined) console.error(error)
     return exitCodeOf(error)

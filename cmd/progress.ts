@@ -1,6 +1,7 @@
 import cliProgress from 'cli-progress'
 import { fit } from './columns.js'
 import { showTime } from './status-text.js'
+import { drawing } from './tell.js'
 import { showSize } from './units.js'
 import type { Bytes, Milliseconds } from '../lib/space/space.js'
 
@@ -15,8 +16,6 @@ export interface Bars {
   start(name: string): Bar
   /** A line that stays, above the bars. */
   say(line: string): void
-  /** The same for what went wrong. */
-  complain(line: string): void
   close(): void
 }
 
@@ -42,6 +41,7 @@ export function progressBars(): Bars {
         { ...cliProgress.Presets.legacy },
       )
     : undefined
+  const done = bars === undefined ? (): void => undefined : drawing((lines) => bars.log(lines))
   return {
     start: (name) => {
       const rate = new Rate()
@@ -65,11 +65,8 @@ export function progressBars(): Bars {
       if (bars === undefined || !process.stdout.isTTY) process.stdout.write(`${line}\n`)
       else bars.log(`${line}\n`)
     },
-    complain: (line) => {
-      if (bars === undefined) stderr.write(`annexfs: ${line}\n`)
-      else bars.log(`annexfs: ${line}\n`)
-    },
     close: () => {
+      done()
       // What was said last waits to be drawn with the next bar.
       bars?.update()
       bars?.stop()

@@ -54,7 +54,7 @@ export const statusCommand: Command = {
 
 async function controlAt(path: string): Promise<ControlClient> {
   const found = await insideWhichMount(path)
-  if (found === undefined) throw new AnnexfsError('NOT_FOUND', `${path} is not in a mount of annexfs`)
+  if (found === undefined) throw new AnnexfsError('NOT_FOUND', `${path} is not there, or is not in a mount of annexfs`)
   return controlOf(found.mountpoint)
 }
 
@@ -85,6 +85,8 @@ async function watch(clients: readonly ControlClient[], every: number, show: Sho
     stdout.write(stdout.isTTY ? `\x1b[H${text.replaceAll('\n', '\x1b[K\n')}\x1b[J` : `${text}\n`)
   }
   if (process.stdout.isTTY) process.stdout.write('\x1b[2J')
+  // Ctrl-C is echoed where the cursor is: the shell goes on below that.
+  stop.signal.addEventListener('abort', () => process.stdout.write(process.stdout.isTTY ? '\n' : ''))
   await Promise.all(
     clients.map(async (client) => {
       const event = (value: unknown): void => {

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { AnnexfsError, isAnnexfsError, reasonOf } from '../lib/errors.js'
 import { printable } from '../lib/log/log.js'
+import { makeFolder } from '../lib/make-folder.js'
 import { nameFinished } from '../lib/save/part.js'
 import { statsAt } from '../lib/stats-at.js'
 import { createTorrent } from '../lib/torrent/create.js'
@@ -11,7 +12,7 @@ import type { Command } from './help.js'
 import type { Given } from './options.js'
 import { magnetLink } from './torrent-link.js'
 import { openProgress } from './torrent-progress.js'
-import { parseSize, showSize } from './units.js'
+import { countOf, parseSize, showSize } from './units.js'
 import { version } from './version.js'
 
 /** `annexfs torrent create FILE|FOLDER` */
@@ -76,8 +77,8 @@ export const torrentCreateCommand: Command = {
         process.stderr.write('annexfs: the torrent is private and has no tracker: nobody will find peers\n')
       }
       process.stdout.write(
-        `${printable(out)}: ${showSize(space.length)} in ${Math.ceil(space.length / space.pieceLength)} pieces of ` +
-          `${showSize(space.pieceLength)}, ${metainfo.files.length} files\n` +
+        `${printable(out)}: ${showSize(space.length)} in ${countOf(Math.ceil(space.length / space.pieceLength), 'piece')} of ` +
+          `${showSize(space.pieceLength)}, ${countOf(metainfo.files.length, 'file')}\n` +
           `infohash ${infohash}\n${magnetLink(metainfo, { trackers: true, webSeeds: true })}\n`,
       )
       return EXIT.ok
@@ -116,7 +117,7 @@ function taken(out: string): AnnexfsError {
 async function writeNew(out: string, bytes: Buffer, force: boolean): Promise<void> {
   const temporary = join(dirname(out), `.${randomBytes(8).toString('hex')}.annexfs`)
   try {
-    await mkdir(dirname(out), { recursive: true })
+    await makeFolder(dirname(out))
     const file = await open(temporary, 'wx')
     try {
       await file.writeFile(bytes)

@@ -13,7 +13,7 @@ import { selector } from './torrent-glob.js'
 import { planDownload, type Plan } from './torrent-plan.js'
 import { openProgress, type Progress } from './torrent-progress.js'
 import { saveTorrent } from './torrent-save.js'
-import { parseTime, showSize } from './units.js'
+import { countOf, parseTime, showSize } from './units.js'
 
 /** Options that say how git-annex repositories are read. */
 const UNUSED = new Set([
@@ -104,7 +104,7 @@ export const torrentDownloadCommand: Command = {
       })
       progress.end()
       process.stdout.write(
-        `${printable(to)}: ${plan.files.length} files, ${showSize(total)} of ${printable(plan.metainfo.name)}\n`,
+        `${printable(to)}: ${countOf(plan.files.length, 'file')}, ${showSize(total)} of ${printable(plan.metainfo.name)}\n`,
       )
       if (given.has('seed')) await seed(engine, signal, (line) => log.info(line))
       return EXIT.ok

@@ -1,5 +1,6 @@
 import { SingleBar } from 'cli-progress'
 import type { Bytes, Milliseconds } from '../lib/space/space.js'
+import { drawing } from './tell.js'
 import { showSize } from './units.js'
 
 export interface Progress {
@@ -53,6 +54,7 @@ export function openProgress(verb: string, say: (line: string) => void): Progres
     },
   })
   let timers: NodeJS.Timeout[] = []
+  let undraw = (): void => undefined
   return {
     start: (all, already) => {
       total = all
@@ -63,8 +65,11 @@ export function openProgress(verb: string, say: (line: string) => void): Progres
         if (samples.length > RATE_OVER / SAMPLE_EVERY) samples.shift()
       }, SAMPLE_EVERY)
       timers = [sample]
-      if (terminal) bar.start(total, done)
-      else timers.push(setInterval(() => say(`${verb}: ${percent()}, ${text()}`), LINE_EVERY))
+      if (terminal) {
+        bar.start(total, done)
+        // It is drawn again, below.
+        undraw = drawing((lines) => process.stderr.write(`\r\x1b[K${lines}`))
+      } else timers.push(setInterval(() => say(`${verb}: ${percent()}, ${text()}`), LINE_EVERY))
       for (const timer of timers) timer.unref()
     },
     add: (bytes) => {
@@ -79,6 +84,7 @@ export function openProgress(verb: string, say: (line: string) => void): Progres
       for (const timer of timers) clearInterval(timer)
       if (terminal && timers.length > 0) bar.stop()
       timers = []
+      undraw()
     },
   }
 }

@@ -1,10 +1,11 @@
 import { constants } from 'node:fs'
-import { mkdir, open, rename, rmdir, statfs, symlink, type FileHandle } from 'node:fs/promises'
+import { open, rename, rmdir, statfs, symlink, type FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenFile, Volume } from '../lib/engine/volume.js'
 import { AnnexfsError, isAnnexfsError, reasonOf, systemCode, throwIfAborted } from '../lib/errors.js'
 import type { Log } from '../lib/log/log.js'
+import { makeFolder } from '../lib/make-folder.js'
 import { nameFinished } from '../lib/save/part.js'
 import type { ByteRange, Bytes, Milliseconds } from '../lib/space/space.js'
 import { statsAt } from '../lib/stats-at.js'
@@ -70,7 +71,7 @@ class Save {
 
   async run(): Promise<void> {
     const { plan, to, signal, onFound } = this.#options
-    await made(to)
+    await makeFolder(to)
     const found = await this.#look()
     await this.#refuseFull(found)
     onFound(found)
@@ -167,8 +168,8 @@ class Save {
         if (!force) throw other(target)
         log.info(`writing over ${target}, which is something else`)
       } else if (!force && this.#taken.has(file.index)) throw other(target)
-      await made(dirname(target))
-      await made(this.#parts)
+      await makeFolder(dirname(target))
+      await makeFolder(this.#parts)
       const part = await this.#openPart(file)
       try {
         const wanted = complete ? Array.from(this.#ranges(file)) : missing
@@ -307,16 +308,8 @@ async function writeAll(file: FileHandle, bytes: Uint8Array, at: Bytes): Promise
   }
 }
 
-async function made(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true })
-  } catch (error) {
-    throw new AnnexfsError('SYSTEM', `cannot make the folder ${folder}: ${reasonOf(error)}`, { cause: error })
-  }
-}
-
 async function makeLink(path: string, target: string): Promise<void> {
-  await made(dirname(path))
+  await makeFolder(dirname(path))
   try {
     await symlink(target, path)
   } catch (error) {

@@ -73,3 +73,8 @@ export function showSize(bytes: Bytes): string {
   const digits = unit === 0 || value >= 100 ? 0 : 1
   return `${value.toFixed(digits)} ${units[unit] ?? ''}`
 }
+
+/** `1 file`, `2 files`. */
+export function countOf(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`
+}

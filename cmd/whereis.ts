@@ -3,7 +3,7 @@ import { printable } from '../lib/log/log.js'
 import type { Command } from './help.js'
 import { eachFile } from './each-file.js'
 import { SOURCE_OPTIONS } from './options.js'
-import { showSize } from './units.js'
+import { countOf, showSize } from './units.js'
 
 /** `annexfs whereis PATH...` */
 export const whereisCommand: Command = {
@@ -28,14 +28,14 @@ function shown({ path, size, key, infohash, cached, verified, places, manifest }
     verified
   ]
   const lines = [
-    `${path} (${usable.length} ${usable.length === 1 ? 'place' : 'places'})`,
+    `${path} (${countOf(usable.length, 'place')})`,
     ...(key === undefined ? [] : [`  key      ${key}`]),
     ...(infohash === undefined ? [] : [`  torrent  ${infohash}`]),
     ...(manifest === undefined
       ? []
       : [`  manifest ${manifest.infohash}, ${manifest.pieces} pieces of ${showSize(manifest.pieceLength)}`]),
     `  at hand  ${showSize(cached)} ${total}${sure}`,
-    ...places.map(placeLine),
+    ...(places.length === 0 ? ['  from     nowhere that is recorded'] : places.map(placeLine)),
   ]
   return lines.map((line) => printable(line)).join('\n')
 }

@@ -85,7 +85,7 @@ export class Actions {
     return this.#with(path, signal, async (file, slices) => {
       const { store } = this.#options.engine
       if (slices.some((slice) => store.pins.has(slice))) {
-        throw new AnnexfsError('FORBIDDEN', `${path} is pinned; annexfs unpin it first`)
+        throw new AnnexfsError('FORBIDDEN', 'it is pinned; annexfs unpin it first')
       }
       let evictedPieces = 0
       let evictedBytes = 0

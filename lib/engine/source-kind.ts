@@ -34,6 +34,10 @@ export async function sourceKind(source: string): Promise<SourceKind> {
     stats = await stat(path)
   } catch (error) {
     if (systemCode(error) === 'ENOENT' && SCP_STYLE.test(source)) return { kind: 'clone-url', url: source }
+    if (systemCode(error) === 'ENOTCONN') {
+      const what = 'it lies in a mount whose process is dead; annexfs unmount clears one of annexfs'
+      throw new AnnexfsError('NOT_FOUND', `cannot look at SOURCE ${source}: ${what}`, { cause: error })
+    }
     const code = systemCode(error) === 'ENOENT' ? 'NOT_FOUND' : 'SYSTEM'
     throw new AnnexfsError(code, `cannot look at SOURCE ${source}: ${reasonOf(error)}`, { cause: error })
   }

@@ -167,3 +167,20 @@ test('a file of a torrent is fetched with each piece checked', LIMIT, async (t) 
   assert.equal(cached.code, 0, cached.stderr)
   assert.match(cached.stdout.toString(), /781 KiB of 781 KiB cached, each piece checked/)
 })
+
+test('a folder that cannot be made is an error, also where it would be tried for ever', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const repository = await world.repository('a')
+  await world.addAnnexed('a', { file: 'content' })
+  const taken = join(world.folder, 'taken')
+  await writeFile(taken, 'x')
+  const cache = ['--cache-dir', join(world.folder, 'cache'), ...AT_HOME]
+  for (const [to, why] of [
+    ['/proc/annexfs-test', /cannot make the folder \/proc\/annexfs-test: ENOENT/],
+    [taken, /cannot make the folder .*taken: something else is there/],
+  ] as const) {
+    const { code, stderr } = await annexfs(t, ['get', ...cache, repository, 'file', '--to', to], { timeout: 20_000 })
+    assert.equal(code, 6, stderr)
+    assert.match(stderr, why)
+  }
+})

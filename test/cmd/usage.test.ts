@@ -74,6 +74,7 @@ test('a wrong command line is exit code 2 and a line that says what is wrong', L
   const cache = `--cache-dir=${join(folder, 'cache')}`
   const rows = [
     [['frobnicate'], /no command "frobnicate"/],
+    [['help', 'frobnicate'], /no command "frobnicate"/],
     [['mount'], /at least one SOURCE and a MOUNTPOINT/],
     [['mount', folder], /at least one SOURCE and a MOUNTPOINT/],
     [['mount', folder, folder, '--frobnicate'], /no option --frobnicate/],
