@@ -104,7 +104,9 @@ export function lacksProgram(error: unknown): boolean {
 export function lacksSubsystem(error: unknown): boolean {
   return (
     error instanceof SshEnded &&
-    /subsystem request failed|sftp-server: not found|no such file/i.test(error.end.complaint)
+    /subsystem request failed|server refused to start a shell\/command|sftp-server: not found|no such file/i.test(
+      error.end.complaint,
+    )
   )
 }
 

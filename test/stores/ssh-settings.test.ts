@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { chmod, chown, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -230,6 +231,39 @@ test('what went wrong is said in words', { timeout: 120_000 }, async (t) => {
         assert.match(error.message, /another repository is there|is .* now, not/)
         return true
       })
+    })
+  }
+})
+
+const noPlink = ['plink', 'puttygen'].some((program) => spawnSync(program, ['--version']).error !== undefined)
+
+test("PuTTY's plink is used as ssh, with its own options", { timeout: 120_000, skip: noPlink }, async (t) => {
+  for (const [name, options] of [
+    ['git-annex-shell', { sftp: false }],
+    ['git-annex-shell and sftp', { sftp: true }],
+    ['sftp', { sftp: true, programs: { 'git-annex-shell': '#!/bin/sh\nexit 127\n' } }],
+    ['a shell', { sftp: false, programs: { 'git-annex-shell': '#!/bin/sh\nexit 127\n' } }],
+  ] as const) {
+    await t.test(name, async (t) => {
+      const setup = await gitBehindSsh(t, options)
+      const { world, sshd } = setup
+      const key = join(sshd.folder, 'user.ppk')
+      const print = async (program: string, ...args: string[]): Promise<string> =>
+        (await world.run('.', program, args)).toString()
+      await print('puttygen', join(sshd.folder, 'user'), '-O', 'private', '-o', key)
+      const fingerprint = /SHA256:\S+/.exec(await print('ssh-keygen', '-lf', join(sshd.folder, 'host.pub')))?.[0]
+      assert.ok(fingerprint !== undefined)
+      // Which keeps its keys of hosts in the home folder: here they are given.
+      environment(t, { GIT_SSH_COMMAND: undefined, HOME: world.folder })
+      await world.git('here', 'config', 'core.sshCommand', 'plink')
+      await world.git('here', 'config', 'remote.origin.annex-ssh-options', `-i '${key}' -hostkey ${fingerprint}`)
+      await works(setup, await gitSshStore(await contextOf(t, world, 'here', 'origin')))
+      await world.git('here', 'config', 'remote.origin.annex-ssh-options', `-i '${key}'`)
+      const store = await gitSshStore(await contextOf(t, world, 'here', 'origin'))
+      t.after(() => store.close())
+      const some = setup.keys.get('some.bin')
+      assert.ok(some)
+      await assert.rejects(store.open(named(some), soon()), /the key of the host is not known/)
     })
   }
 })
