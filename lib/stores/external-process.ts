@@ -67,6 +67,11 @@ export class LineProgram {
   /** How it ended by itself; undefined before that, and when it could not be started or a signal has ended it. */
   exitCode: number | undefined
 
+  /** The end of what it said on its standard error, in one line. */
+  get complaint(): string {
+    return this.#complaint.summary
+  }
+
   /** Whether we have ended it. */
   get killed(): boolean {
     return this.#reason !== undefined

@@ -99,7 +99,13 @@ export class AnnexClone {
       progress,
       log,
     })
-    if (outcome.success) return
+    if (outcome.success && outcome.told) return
+    if (outcome.success) {
+      throw new AnnexfsError(
+        'UNAVAILABLE',
+        `git-annex does not try to get ${displayKey(key)} from ${remote.name}: it does not believe that it is there`,
+      )
+    }
     const why = outcome.messages === '' ? 'git-annex does not say why' : outcome.messages
     throw new AnnexfsError('UNAVAILABLE', `${displayKey(key)} cannot be had from ${remote.name}: ${why}`)
   }

@@ -23,6 +23,8 @@ export interface RunAnnexOptions {
 
 export interface AnnexOutcome {
   readonly success: boolean
+  /** Whether it said anything of it; otherwise there was nothing that it believed to have to do. */
+  readonly told: boolean
   /** What it said of why not, for a message. */
   readonly messages: string
 }
@@ -73,11 +75,21 @@ export async function runAnnex(options: RunAnnexOptions): Promise<AnnexOutcome> 
     const reason = await process.ended
     if (process.killed) throw reason
     if (process.exitCode === undefined) throw reason
-    return { success: success ?? process.exitCode === 0, messages: messages === '' ? reason.message : messages }
+    return {
+      success: success ?? process.exitCode === 0,
+      told: success !== undefined,
+      messages: joined(messages, process.complaint, reason.message),
+    }
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', aborted)
   }
+}
+
+/** What git-annex says of a failure, and the programs that it runs, which often say more of it. */
+function joined(messages: string, complaint: string, otherwise: string): string {
+  if (messages === '') return otherwise
+  return complaint === '' || messages.includes(complaint) ? messages : `${messages} (${complaint})`
 }
 
 function parse(line: string): Record<string, unknown> | undefined {
