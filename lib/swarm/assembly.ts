@@ -7,8 +7,8 @@ export const BLOCK_LENGTH = 16 * 1024
 export interface Giver {
   /** Without port: what is banned. */
   readonly address: string
-  /** How many more blocks it may be asked for now. */
-  room(): number
+  /** How many more blocks it may be asked for now; `hurry`: of a piece that must not wait for what was asked for in advance. */
+  room(hurry?: boolean): number
   /** Bytes per second, lately. */
   speed(): number
   has(index: number): boolean

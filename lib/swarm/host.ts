@@ -86,6 +86,7 @@ export class Host {
     tcpServer.maxConnections = options.maxConnections
     tcpServer.prependListener('connection', (socket) => {
       if (this.#blame.banned(plainAddress(socket.remoteAddress ?? ''))) socket.destroy()
+      else socket.setNoDelay(true)
     })
     this.#client.on('error', (error: unknown) => this.#fatal(error))
     if (this.#client.dht !== false) {
@@ -270,7 +271,9 @@ export class Host {
       if (peer instanceof DataConnection) return this.#hasRoom(torrent) ? inner(peer, type, source) : null
       const at = typeof peer === 'string' ? splitAddress(peer) : undefined
       if (typeof peer !== 'string' || at === undefined || this.#blame.banned(plainAddress(at.host))) return null
-      return this.#encryption.apply(this.#client, peer, () => inner(peer, type, source))
+      const added = this.#encryption.apply(this.#client, peer, () => inner(peer, type, source))
+      added?.once('connect', () => added.conn?.setNoDelay(true))
+      return added
     }
     torrent.addPeer = (peer, source) => {
       const at = typeof peer === 'string' ? splitAddress(peer) : undefined

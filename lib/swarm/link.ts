@@ -1,28 +1,47 @@
 import type { Wire } from 'bittorrent-protocol'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import { BLOCK_LENGTH, type Giver } from './assembly.js'
-import { window } from './order.js'
+import { Flow } from './flow.js'
+
+/** Timers are no more precise. */
+const SOONEST: Milliseconds = 1
 
 /** A connection to a peer as the picker needs it. */
 export class Link implements Giver {
   readonly address: string
-  #given = 0
-  #delay: { readonly least: Milliseconds; readonly last: Milliseconds } | undefined
+  readonly #flow: Flow
+  #timer: NodeJS.Timeout | undefined
+  #asked = 0
 
-  constructor(readonly wire: Wire) {
+  /** @param mayAsk called when it may be asked for more because time has passed. */
+  constructor(
+    readonly wire: Wire,
+    pieceLength: Bytes,
+    private readonly mayAsk: () => void,
+  ) {
     this.address = plainAddress(wire.remoteAddress ?? '')
+    this.#flow = new Flow(pieceLength, BLOCK_LENGTH)
+    wire.on('reject', () => this.#flow.refused(performance.now()))
+    wire.once('close', () => clearTimeout(this.#timer))
   }
 
-  room(): number {
+  /** Blocks that it was asked for so far. */
+  get asked(): number {
+    return this.#asked
+  }
+
+  room(hurry = false): number {
     if (this.wire.destroyed || this.wire.peerChoking) return 0
     const queue = this.wire.peerExtendedHandshake['reqq']
-    const giving = {
+    const now = performance.now()
+    const peer = {
       speed: this.speed(),
-      given: this.#given,
-      delay: this.#delay,
+      owes: this.wire.requests.length,
       queue: typeof queue === 'number' ? queue : undefined,
     }
-    return window(giving, BLOCK_LENGTH) - this.wire.requests.length
+    const room = this.#flow.room(peer, now, hurry)
+    if (room <= 0 && !hurry) this.#askLater(this.#flow.wait(now))
+    return room
   }
 
   speed(): number {
@@ -35,12 +54,11 @@ export class Link implements Giver {
 
   request(index: number, offset: Bytes, length: Bytes, done: (error: Error | null, block?: Uint8Array) => void): void {
     const asked = performance.now()
+    this.#asked += 1
+    this.#flow.asked(this.wire.requests.length, asked)
     this.wire.request(index, offset, length, (error, block) => {
-      if (error === null) {
-        this.#given += 1
-        const last = performance.now() - asked
-        this.#delay = { least: Math.min(last, this.#delay?.least ?? last), last }
-      }
+      const now = performance.now()
+      if (error === null) this.#flow.came(length, now - asked, this.wire.requests.length, now)
       done(error, block)
     })
   }
@@ -50,6 +68,17 @@ export class Link implements Giver {
     if (this.wire.requests.some((one) => one.piece === index && one.offset === offset && one.length === length)) {
       this.wire.cancel(index, offset, length)
     }
+  }
+
+  #askLater(wait: Milliseconds | undefined): void {
+    if (wait === undefined || this.#timer !== undefined) return
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined
+        if (!this.wire.destroyed) this.mayAsk()
+      },
+      Math.max(SOONEST, Math.ceil(wait)),
+    )
   }
 }
 

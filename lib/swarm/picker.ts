@@ -1,7 +1,7 @@
 import { isAnnexfsError, reasonOf } from '../errors.js'
 import { pieceSize, type Milliseconds, type PieceSpace, type Urgency } from '../space/space.js'
 import { checkPiece, type Piece } from '../verify/piece.js'
-import { Assembly, type Giver } from './assembly.js'
+import { Assembly, BLOCK_LENGTH, type Giver } from './assembly.js'
 import type { AssemblyMemory } from './assembly-memory.js'
 import type { Blame } from './blame.js'
 import { byUrgency, moreUrgent, type Want } from './order.js'
@@ -67,16 +67,18 @@ export class Picker {
       urgency: before === undefined ? urgency : moreUrgent(before.urgency, urgency),
       asked: before?.asked ?? this.#counter++,
       since: before?.since ?? Date.now(),
+      hurry: before?.hurry ?? (urgency === 'read' && !this.#isWaitedFor()),
     })
     this.#ordered = undefined
     this.askAll()
   }
 
-  /** Nobody wants it any more: what is in flight is called back. */
+  /**
+   * Nobody wants it any more: what is in flight is called back. Nothing is asked for in its place yet, since who gives up one
+   * piece is about to give up others, or to want another: {@link askAll} is to be called soon.
+   */
   cancel(index: number): void {
-    if (!this.#forget(index)) return
-    if (!this.#verifying.has(index)) this.#drop(index)
-    this.askAll()
+    if (this.#forget(index) && !this.#verifying.has(index)) this.#drop(index)
   }
 
   join(giver: Giver): void {
@@ -105,12 +107,41 @@ export class Picker {
   askOf(giver: Giver): void {
     const state = this.#givers.get(giver)
     if (state === undefined || this.#wants.size === 0 || this.blame.banned(giver.address)) return
+    this.#hurry(giver)
     let room = giver.room()
     while (room-- > 0) {
       const next = this.#choose(giver)
       if (next === undefined) return
       this.#ask(giver, next.assembly, next.at)
     }
+  }
+
+  /** What somebody began to wait for alone: each peer is asked for its part at once. */
+  #hurry(giver: Giver): void {
+    this.#ordered ??= [...this.#wants.values()].toSorted(byUrgency)
+    const [first] = this.#ordered
+    if (first?.hurry !== true || !giver.has(first.index)) return
+    let room = Math.min(giver.room(true), this.#partOf(giver, first.index))
+    while (room-- > 0) {
+      const next = this.#choose(giver, first)
+      if (next === undefined) return
+      this.#ask(giver, next.assembly, next.at)
+    }
+  }
+
+  /** How many blocks of a piece this peer gives while the others give the rest. */
+  #partOf(giver: Giver, index: number): number {
+    const blocks = Math.ceil(pieceSize(this.space, index) / BLOCK_LENGTH)
+    let all = 0
+    for (const other of this.#givers.keys()) if (other.has(index)) all += other.speed()
+    const part = all > 0 ? Math.ceil((blocks * giver.speed()) / all) : blocks
+    const asked = this.#assemblies.get(index)?.blocks.filter((block) => block.asked.includes(giver)).length ?? 0
+    return part - asked
+  }
+
+  #isWaitedFor(): boolean {
+    for (const want of this.#wants.values()) if (want.urgency === 'read') return true
+    return false
   }
 
   /** To be called a few times a second. */
@@ -155,17 +186,19 @@ export class Picker {
     )
   }
 
-  #choose(giver: Giver): { assembly: Assembly; at: number } | undefined {
+  /** @param only nothing else than this. */
+  #choose(giver: Giver, only?: Want): { assembly: Assembly; at: number } | undefined {
     this.#ordered ??= [...this.#wants.values()].toSorted(byUrgency)
     const trusted = this.blame.trusted(giver.address)
     if (!trusted) {
       const own = [...this.#assemblies.values()].find((assembly) => assembly.owner === giver)
       if (own !== undefined) {
+        if (only !== undefined && own.index !== only.index) return undefined
         const at = own.free()
         return at >= 0 ? { assembly: own, at } : undefined
       }
     }
-    for (const { index, urgency } of this.#ordered) {
+    for (const { index, urgency } of only === undefined ? this.#ordered : [only]) {
       if (this.#verifying.has(index) || !giver.has(index) || this.#betterElsewhere(index, giver)) continue
       const assembly = this.#assemblies.get(index) ?? this.#open(index, urgency)
       if (assembly === undefined) break
@@ -176,7 +209,7 @@ export class Picker {
       if (!trusted && open.takeovers <= MOST_TAKEOVERS) open.owner = giver
       return { assembly: open, at }
     }
-    return trusted ? this.#chooseOverdue(giver) : undefined
+    return trusted && only === undefined ? this.#chooseOverdue(giver) : undefined
   }
 
   /**

@@ -95,7 +95,7 @@ function act(host: Host, message: ToChild): void {
       return session.want(message.index, message.urgency)
     }
     case 'cancel':
-      return host.session(message.infohash)?.picker.cancel(message.index)
+      return host.session(message.infohash)?.cancel(message.index)
     case 'send': {
       const session = host.session(message.infohash)
       if (session === undefined) return failed(message, 'the torrent is not active')

@@ -43,6 +43,8 @@ const SHA1_LENGTH = 20
 /** Upload slots of a torrent (webtorrent chooses who gets them, BEP 3). */
 const UPLOAD_SLOTS = 10
 const LOOK_FOR_EVICTED_EVERY = 5000
+/** A reader that seeks gives up many pieces, one after the other, and wants another one then. */
+const MORE_MAY_COME = 5
 
 /**
  * A torrent that is spoken about with peers. webtorrent finds, connects and chokes peers; which block is asked of whom
@@ -60,6 +62,7 @@ export class Session {
   uploaded: Bytes = 0
   readonly #links = new Map<Wire, Link>()
   #lookedForEvicted = Date.now()
+  #askingSoon: NodeJS.Timeout | undefined
 
   constructor(private readonly options: SessionOptions) {
     this.space = spaceOf(options.torrent)
@@ -81,6 +84,15 @@ export class Session {
     // Another mount may have put it there; if it is damaged it comes back as `send`.
     if (this.cached.has(index)) this.options.events.arrived(index, undefined)
     else this.picker.want(index, urgency)
+  }
+
+  /** Nobody wants the piece any more. */
+  cancel(index: number): void {
+    this.picker.cancel(index)
+    this.#askingSoon ??= setTimeout(() => {
+      this.#askingSoon = undefined
+      this.picker.askAll()
+    }, MORE_MAY_COME)
   }
 
   /** The piece was put into the store and could not be read from there: its bytes, or fetch it once more. */
@@ -126,6 +138,7 @@ export class Session {
 
   close(): void {
     this.announcer?.close()
+    clearTimeout(this.#askingSoon)
     this.picker.close()
     this.#links.clear()
     if (!this.torrent.destroyed) this.torrent.destroy({ destroyStore: false }, () => undefined)
@@ -192,7 +205,7 @@ export class Session {
   #greet(torrent: SwarmTorrent, wire: Wire): void {
     const { client, serves } = this.options
     if (wire.destroyed || this.#links.has(wire)) return
-    const link = new Link(wire)
+    const link: Link = new Link(wire, this.space.pieceLength, () => this.picker.askOf(link))
     this.#links.set(wire, link)
     wire.isSeeder = false
     const pieces = pieceCount(this.space)
@@ -249,7 +262,11 @@ export class Session {
     this.#refilling.add(link)
     queueMicrotask(() => {
       this.#refilling.delete(link)
+      const { asked, wire } = link
       this.picker.askOf(link)
+      // What we send acknowledges at once what has come. Otherwise the system waits for 40 ms with that, and the peer's system (RFC
+      // 896) as long with the end of the last block.
+      if (link.asked === asked && wire.requests.length > 0 && !wire.destroyed) wire.keepAlive()
     })
   }
 

@@ -1,7 +1,7 @@
 /** What we use of webtorrent 3.0.21 and bittorrent-protocol, which come without types. Underscored names are theirs. */
 declare module 'webtorrent' {
   import type { EventEmitter } from 'node:events'
-  import type { Server } from 'node:net'
+  import type { Server, Socket } from 'node:net'
   import type { Wire } from 'bittorrent-protocol'
 
   export interface BitField {
@@ -16,7 +16,9 @@ declare module 'webtorrent' {
     readonly wire: Wire | null
     readonly connected: boolean
     readonly _handshakeDone?: boolean
-    once(event: 'disconnect', listener: () => void): void
+    /** From the event `connect` on. */
+    readonly conn: Socket | null
+    once(event: 'connect' | 'disconnect', listener: () => void): void
     destroy(error?: Error): void
   }
 
@@ -143,6 +145,7 @@ declare module 'bittorrent-protocol' {
     reject(index: number, offset: number, length: number): void
     request(index: number, offset: number, length: number, done: WireRequest['callback']): void
     cancel(index: number, offset: number, length: number): void
+    keepAlive(): void
     extended(name: string | number, message: unknown): void
     destroy(): void
     _parse(size: number, parser: (bytes: Uint8Array) => void): void

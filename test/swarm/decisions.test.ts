@@ -3,9 +3,8 @@ import { test } from 'node:test'
 import { AnnexfsError } from '../../lib/errors.js'
 import { silentLog } from '../../lib/log/log.js'
 import { compactPeers } from '../../lib/swarm/announce.js'
-import { BLOCK_LENGTH } from '../../lib/swarm/assembly.js'
 import { Blame } from '../../lib/swarm/blame.js'
-import { byUrgency, moreUrgent, window } from '../../lib/swarm/order.js'
+import { byUrgency, moreUrgent } from '../../lib/swarm/order.js'
 import { joinAddress, ordinaryPeer, splitAddress } from '../../lib/swarm/peer-address.js'
 import { UploadAllowance } from '../../lib/swarm/serving.js'
 import { startSwarm, type SwarmOptions } from '../../lib/swarm/swarm.js'
@@ -23,26 +22,6 @@ test('what somebody waits for is fetched first, then in the order of asking', ()
   )
   assert.equal(moreUrgent('readahead', 'read'), 'read')
   assert.equal(moreUrgent('readahead', 'fill'), 'readahead')
-})
-
-test('the window of a peer begins small, grows with what it gives, and keeps to its queue', () => {
-  const near = { least: 1, last: 2 }
-  const late = { least: 10, last: 1000 }
-  const cases: [number, number, { least: number; last: number } | undefined, number | undefined, number][] = [
-    [0, 0, undefined, undefined, 32],
-    [0, 100, near, undefined, 132],
-    [0, 1000, near, undefined, 250],
-    [1e9, 1000, near, 2000, 500],
-    [1e9, 1000, near, 10, 10],
-    [1000, 1e6, near, 500, 4],
-    // Blocks that queue up on the way are not followed by more: 140 ms of its speed.
-    [1_638_400, 100, late, 500, 14],
-    // A far peer is kept busy: 120 ms and twice its delay.
-    [1_638_400, 1e6, { least: 440, last: 450 }, 500, 100],
-  ]
-  for (const [speed, given, delay, queue, blocks] of cases) {
-    assert.equal(window({ speed, given, delay, queue }, BLOCK_LENGTH), blocks, `${speed} ${given}`)
-  }
 })
 
 test('only a sole giver is struck, and three strikes ban', () => {

@@ -138,3 +138,33 @@ test('what a slow peer was asked for comes from a fast one that is found later',
   // Alone it would need 45 s for the 64 blocks.
   assert.ok(given < 30, `the slow one gave ${given} blocks`)
 })
+
+test('what has come is acknowledged at once when nothing else is to be said', async (t) => {
+  const torrent = await makeTorrent(t, { length: 4 * PIECE, pieceLength: PIECE })
+  const peer = await startRawPeer(t, '127.0.0.174', torrent.metainfo.infohash, (wire) => {
+    const asked: Buffer[] = []
+    wire.send(MESSAGE.bitfield, Buffer.from([0xf0]))
+    wire.send(MESSAGE.unchoke)
+    const give = (payload: Buffer): void => {
+      const at = payload.readUInt32BE(0) * PIECE + payload.readUInt32BE(4)
+      const bytes = torrent.content.subarray(at, at + payload.readUInt32BE(8))
+      wire.send(MESSAGE.piece, Buffer.concat([payload.subarray(0, 8), bytes]))
+    }
+    wire.onMessage = (id, payload) => {
+      if (id !== MESSAGE.request) return
+      asked.push(Buffer.from(payload))
+      if (asked.length < PIECE / (16 * KIB)) return
+      // As a system does that waits for an acknowledgement before it sends the rest (RFC 896).
+      const [first, ...rest] = asked
+      if (first === undefined) return
+      wire.socket.once('data', (data) => {
+        // A keep-alive, not the same request once more because nothing came.
+        if (data.equals(Buffer.alloc(4))) for (const one of rest) give(one)
+      })
+      give(first)
+    }
+  })
+  const swarm = openSwarm(t, { peers: [peer.address] })
+  const bytes = await readPiece(await holdingOf(swarm, torrent.metainfo), 2)
+  assert.ok(torrent.content.subarray(2 * PIECE, 3 * PIECE).equals(bytes))
+})

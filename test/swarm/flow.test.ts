@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { BLOCK_LENGTH } from '../../lib/swarm/assembly.js'
+import { Flow } from '../../lib/swarm/flow.js'
+import type { Bytes, Milliseconds } from '../../lib/space/space.js'
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const PIECE = 256 * KIB
+
+interface Peer {
+  /** Bytes per second. */
+  readonly rate: number
+  /** From a request to the block on an idle line, without the time that the block takes. */
+  readonly latency: Milliseconds
+  /** It gives only at multiples of this, all that its rate allows since the last time. */
+  readonly pulse?: Milliseconds
+  /** Every block comes later by something between nothing and this. */
+  readonly jitter?: Milliseconds
+  /** This machine does nothing now. */
+  readonly busy?: boolean
+}
+
+interface Played {
+  /** Of what the peer could have given in the second half. */
+  readonly used: number
+  /** By how much a block came later than on an idle line, on average in the second half. */
+  readonly queue: Milliseconds
+  readonly flow: Flow
+  readonly owed: number
+}
+
+/** Asks one peer for all that its flow allows, in a time of its own. */
+function play(peerAt: (now: Milliseconds) => Peer, duration: Milliseconds): Played {
+  const flow = new Flow(PIECE, BLOCK_LENGTH)
+  const owed: { readonly asked: Milliseconds; readonly comes: Milliseconds }[] = []
+  let free = 0
+  let lots = 1
+  let bytes: Bytes = 0
+  let waited = 0
+  let possible = 0
+  const speeds: number[] = []
+  for (let now = 0; now < duration; now++) {
+    const peer = peerAt(now)
+    if (now >= duration / 2) possible += peer.rate / 1000
+    if (peer.busy === true) continue
+    while ((owed[0]?.comes ?? Infinity) <= now) {
+      const block = owed.shift()
+      if (block === undefined) break
+      flow.came(BLOCK_LENGTH, now - block.asked, owed.length, now)
+      speeds.push(now)
+      if (now < duration / 2) continue
+      bytes += BLOCK_LENGTH
+      waited += now - block.asked - peer.latency
+    }
+    while ((speeds[0] ?? Infinity) < now - 1000) speeds.shift()
+    const speed = speeds.length * BLOCK_LENGTH
+    for (let room = flow.room({ speed, owes: owed.length, queue: undefined }, now); room > 0; room--) {
+      flow.asked(owed.length, now)
+      lots = (lots * 16_807) % 2_147_483_647
+      const arrives = now + peer.latency + ((peer.jitter ?? 0) * lots) / 2_147_483_647
+      free = Math.max(arrives, free) + (BLOCK_LENGTH * 1000) / peer.rate
+      const pulse = peer.pulse ?? 1
+      owed.push({ asked: now, comes: Math.ceil(free / pulse) * pulse })
+    }
+  }
+  const blocks = bytes / BLOCK_LENGTH
+  return { used: bytes / possible, queue: waited / Math.max(1, blocks), flow, owed: owed.length }
+}
+
+test('a slow peer is kept busy and has next to nothing queued up that a seek would have to wait for', () => {
+  for (const [rate, latency] of [
+    [2.4 * MIB, 40],
+    [MIB, 40],
+    [4 * MIB, 15],
+    [2 * MIB, 150],
+  ] as const) {
+    const { used, queue } = play(() => ({ rate, latency }), 20_000)
+    assert.ok(used > 0.9, `${rate} ${latency}: used ${used}`)
+    // Less than two blocks' time and a tenth of the delay; the block itself is one of them.
+    const block = (BLOCK_LENGTH * 1000) / rate
+    assert.ok(queue < 2 * block + latency / 5 + 5, `${rate} ${latency}: queue ${queue}`)
+  }
+})
+
+test('a very slow peer is asked for a few blocks at a time', () => {
+  const { used, owed } = play(() => ({ rate: 30 * KIB, latency: 100 }), 120_000)
+  assert.ok(used > 0.9, `used ${used}`)
+  assert.ok(owed <= 6, `owed ${owed}`)
+})
+
+test('a fast peer gets a window instead of a pace', () => {
+  const { used, flow } = play(() => ({ rate: 40 * MIB, latency: 2 }), 5_000)
+  assert.ok(used > 0.95, `used ${used}`)
+  assert.equal(flow.pace, undefined)
+})
+
+test('a peer whose upload limit is filled up twice a second loses little', () => {
+  const { used } = play(() => ({ rate: MIB, latency: 20, pulse: 500 }), 40_000)
+  assert.ok(used > 0.8, `used ${used}`)
+})
+
+test('a peer whose delay varies loses little', () => {
+  const { used } = play(() => ({ rate: 2 * MIB, latency: 30, jitter: 40 }), 40_000)
+  assert.ok(used > 0.8, `used ${used}`)
+})
+
+test('a machine that is busy with other things for moments asks for as much as before soon', () => {
+  const busy = (now: Milliseconds): boolean => now % 3_000 < 400
+  const { used } = play((now) => ({ rate: 2.4 * MIB, latency: 40, busy: busy(now) }), 30_000)
+  assert.ok(used > 0.75, `used ${used}`)
+})
+
+test('a line that becomes slower, then faster, is followed', () => {
+  const slower = play((now) => ({ rate: now < 5_000 ? 4 * MIB : MIB, latency: 40 }), 20_000)
+  assert.ok(slower.used > 0.85, `used ${slower.used}`)
+  assert.ok(slower.queue < 100, `queue ${slower.queue}`)
+  const faster = play((now) => ({ rate: now < 5_000 ? MIB : 4 * MIB, latency: 40 }), 30_000)
+  assert.ok(faster.used > 0.85, `used ${faster.used}`)
+})
+
+test('never more than the peer takes is under way', () => {
+  const flow = new Flow(PIECE, BLOCK_LENGTH)
+  assert.equal(flow.room({ speed: 0, owes: 0, queue: undefined }, 0), 32)
+  assert.equal(flow.room({ speed: 0, owes: 3, queue: 10 }, 0), 7)
+  for (let given = 0; given < 1000; given++) flow.came(BLOCK_LENGTH, 1, 100, given)
+  assert.equal(flow.room({ speed: 1e9, owes: 0, queue: undefined }, 1000), 250)
+  assert.equal(flow.room({ speed: 1e9, owes: 0, queue: 2000 }, 1000), 500)
+  assert.equal(flow.room({ speed: 1e9, owes: 0, queue: 10 }, 1000), 10)
+})
