@@ -1,14 +1,11 @@
-import { join } from 'node:path'
+import { annexfs, LOOPBACK, rclone, RCLONE_SETTINGS } from './contestants.js'
 import type { Bytes } from '../lib/space/space.js'
 import type { ContentSetting } from './content-rows.js'
 import { runProgram, type Lab } from './lab.js'
-import { ANNEXFS, type Contestant } from './mounts.js'
 import { makeServedFile } from './served-file.js'
 import { startWebServer } from './web-server.js'
 
 const FILE = 'large.bin'
-
-export const RCLONE_SETTINGS = '--vfs-cache-mode full --read-only, all else as it comes'
 
 /** A file behind nginx on loopback; annexfs mounts a git-annex repository that names its URL, rclone the server. */
 export async function webSetting(
@@ -19,45 +16,14 @@ export async function webSetting(
   const { folder, file } = await makeServedFile(lab, FILE, length)
   const server = await startWebServer(lab, folder)
   const repository = await makeRepository(lab, file, `${server.url}/${FILE}`)
-  const annexfs: Contestant = {
-    name: 'annexfs',
+  const mine = annexfs({
     settings: 'a key with SHA-256 and a URL, --allow-address 127.0.0.0/8, all else as it comes',
     file: FILE,
-    command: ({ mountpoint, cache }) => [
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      repository,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--allow-address',
-      '127.0.0.0/8',
-      '--log-level',
-      'warn',
-    ],
-  }
-  const rclone: Contestant = {
-    name: 'rclone mount',
-    settings: RCLONE_SETTINGS,
-    file: FILE,
-    command: ({ mountpoint, cache, home }) => [
-      'rclone',
-      'mount',
-      ':http:',
-      mountpoint,
-      '--http-url',
-      server.url,
-      '--vfs-cache-mode',
-      'full',
-      '--read-only',
-      '--cache-dir',
-      cache,
-      '--config',
-      join(home, 'rclone.conf'),
-    ],
-  }
-  return { contestants: installed('rclone') ? [annexfs, rclone] : [annexfs], source: file, sent: () => server.sent() }
+    source: repository,
+    options: LOOPBACK,
+  })
+  const other = rclone({ settings: RCLONE_SETTINGS, file: FILE, source: server.url })
+  return { contestants: installed('rclone') ? [mine, other] : [mine], source: file, sent: () => server.sent() }
 }
 
 /** Made by git-annex: the file is known by its key, and only the web has it. */

@@ -3,13 +3,14 @@ import { closeSync, ftruncateSync, mkdirSync, openSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
+import { annexfs, rclone, RCLONE_SETTINGS } from './contestants.js'
 import { hashDirLower, hashDirMixed } from '../lib/annex/hash-dirs.js'
 import { parseKey, type Key } from '../lib/annex/key.js'
 import { backMemory, inTurn } from './backed-memory.js'
 import type { Row } from './figure.js'
-import { gitEnvironment, RCLONE_SETTINGS } from './http.js'
+import { gitEnvironment } from './http.js'
 import { runProgram, type Lab } from './lab.js'
-import { ANNEXFS, mount, type Contestant } from './mounts.js'
+import { mount, type Contestant } from './mounts.js'
 import { Samples } from './samples.js'
 
 export interface NamesSetting {
@@ -71,43 +72,12 @@ async function makeContestants(
 ): Promise<readonly Contestant[]> {
   const names = makeNames(files)
   const repository = await makeRepository(lab, names)
-  const annexfs: Contestant = {
-    name: 'annexfs',
-    settings: 'all as it comes',
-    file: '',
-    command: ({ mountpoint, cache }) => [
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      repository,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--log-level',
-      'warn',
-    ],
-  }
-  if (!installed('rclone')) return [annexfs]
+  const mine = annexfs({ settings: 'all as it comes', file: '', source: repository })
+  if (!installed('rclone')) return [mine]
   const folder = await makeFiles(lab, names)
-  const rclone: Contestant = {
-    name: 'rclone mount',
-    settings: `${RCLONE_SETTINGS}; of a local folder with as many files`,
-    file: '',
-    command: ({ mountpoint, cache, home }) => [
-      'rclone',
-      'mount',
-      folder,
-      mountpoint,
-      '--vfs-cache-mode',
-      'full',
-      '--read-only',
-      '--cache-dir',
-      cache,
-      '--config',
-      join(home, 'rclone.conf'),
-    ],
-  }
-  return [annexfs, rclone]
+  const settings = `${RCLONE_SETTINGS}; of a local folder with as many files`
+  const other = rclone({ settings, file: '', source: folder })
+  return [mine, other]
 }
 
 function makeNames(files: number): Name[] {

@@ -1,9 +1,9 @@
-import { join } from 'node:path'
+import { annexfs, LOOPBACK, rclone, RCLONE_SETTINGS } from './contestants.js'
 import { startSlowProxy, type SlowProxy } from '../test/support/slow-proxy.js'
 import type { Bytes } from '../lib/space/space.js'
 import { gitEnvironment } from './http.js'
 import { runProgram, type Lab } from './lab.js'
-import { ANNEXFS, type Contestant } from './mounts.js'
+import { type Contestant } from './mounts.js'
 import { makeServedFile } from './served-file.js'
 import { startWebServer } from './web-server.js'
 
@@ -57,48 +57,13 @@ export async function slowRemotes(lab: Lab, length: Bytes, count: number, rate: 
 
 /** annexfs on a repository of {@link Remotes}. */
 export function annexfsOn(repository: string): Contestant {
-  return {
-    name: 'annexfs',
-    settings: 'a key with SHA-256 and the URLs, --allow-address 127.0.0.0/8, all else as it comes',
-    file: FILE,
-    command: ({ mountpoint, cache }) => [
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      repository,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--allow-address',
-      '127.0.0.0/8',
-      '--log-level',
-      'warn',
-    ],
-  }
+  const settings = 'a key with SHA-256 and the URLs, --allow-address 127.0.0.0/8, all else as it comes'
+  return annexfs({ settings, file: FILE, source: repository, options: LOOPBACK })
 }
 
 /** rclone knows one server at a time. */
 export function rcloneOn(url: string): Contestant {
-  return {
-    name: 'rclone mount',
-    settings: 'one of the servers, --vfs-cache-mode full --read-only, all else as it comes',
-    file: FILE,
-    command: ({ mountpoint, cache, home }) => [
-      'rclone',
-      'mount',
-      ':http:',
-      mountpoint,
-      '--http-url',
-      new URL('.', url).href,
-      '--vfs-cache-mode',
-      'full',
-      '--read-only',
-      '--cache-dir',
-      cache,
-      '--config',
-      join(home, 'rclone.conf'),
-    ],
-  }
+  return rclone({ settings: `one of the servers, ${RCLONE_SETTINGS}`, file: FILE, source: new URL('.', url).href })
 }
 
 /** How long `git annex get` takes for the file, in milliseconds. */

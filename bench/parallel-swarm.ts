@@ -2,11 +2,12 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { annexfs, LOOPBACK, onlyPeer } from './contestants.js'
 import { startSlowProxy } from '../test/support/slow-proxy.js'
 import type { Bytes } from '../lib/space/space.js'
 import { freePort } from './free-port.js'
 import { makeFolder, type Lab } from './lab.js'
-import { ANNEXFS, mount, type Contestant } from './mounts.js'
+import { mount } from './mounts.js'
 import { read } from './reading.js'
 import { makeServedFile } from './served-file.js'
 import { startWebServer } from './web-server.js'
@@ -48,30 +49,12 @@ export async function webAndSwarm(lab: Lab, length: Bytes, rate: number): Promis
   // The last key of the outer dictionary, as their order wants it (BEP 3).
   const metainfo = await readFile(torrent)
   await writeFile(torrent, Buffer.concat([metainfo.subarray(0, -1), Buffer.from(`8:url-list${url.length}:${url}e`)]))
-  const contestant: Contestant = {
-    name: 'annexfs',
+  const contestant = annexfs({
     settings: 'a torrent with a web seed, one peer by --peer',
     file: basename(file),
-    command: ({ mountpoint, cache }) => [
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      torrent,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--allow-address',
-      '127.0.0.0/8',
-      '--peer',
-      `127.0.0.1:${peer.port}`,
-      '--no-dht',
-      '--no-lsd',
-      '--no-pex',
-      '--no-trackers',
-      '--log-level',
-      'warn',
-    ],
-  }
+    source: torrent,
+    options: [...LOOPBACK, ...onlyPeer(`127.0.0.1:${peer.port}`)],
+  })
   const mounted = await mount(lab, contestant)
   try {
     const job = { kind: 'sequential', path: mounted.file, most: length, within: 170_000 } as const

@@ -1,11 +1,12 @@
 import { stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { annexfs, LOOPBACK, onlyPeer } from './contestants.js'
 import type { Bytes } from '../lib/space/space.js'
 import type { Row } from './figure.js'
 import { gitEnvironment } from './http.js'
 import { makeFolder, runProgram, type Lab } from './lab.js'
-import { ANNEXFS, mount, type Contestant } from './mounts.js'
+import { mount, type Contestant } from './mounts.js'
 import { Samples } from './samples.js'
 import { startSeeder } from './stream-seeder.js'
 import { startWebServer } from './web-server.js'
@@ -168,51 +169,18 @@ async function served(lab: Lab, { file }: Medium): Promise<Shown> {
   await git('annex', 'init', '--quiet', 'bench')
   await git('annex', 'addurl', '--quiet', '--fast', `--file=${name}`, `${server.url}/${name}`)
   await git('commit', '--quiet', '--message', 'A film')
-  const contestant: Contestant = {
-    name: 'annexfs',
-    settings: 'a key with a URL',
-    file: name,
-    command: ({ mountpoint, cache }) => [
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      repository,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--allow-address',
-      '127.0.0.0/8',
-      '--log-level',
-      'warn',
-    ],
-  }
+  const contestant = annexfs({ settings: 'a key with a URL', file: name, source: repository, options: LOOPBACK })
   return { contestant, sent: () => server.sent() }
 }
 
 async function seeded(lab: Lab, { file }: Medium): Promise<Shown> {
   const torrents = await makeFolder(lab.folder, `torrents-${basename(file)}`)
   const seeder = await startSeeder(lab, { file, torrent: join(torrents, 'film.torrent'), pieceLength: MIB })
-  const contestant: Contestant = {
-    name: 'annexfs',
+  const contestant = annexfs({
     settings: 'one peer by --peer',
     file: basename(file),
-    command: ({ mountpoint, cache }) => [
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      seeder.torrent,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--peer',
-      seeder.address,
-      '--no-dht',
-      '--no-lsd',
-      '--no-pex',
-      '--no-trackers',
-      '--log-level',
-      'warn',
-    ],
-  }
+    source: seeder.torrent,
+    options: onlyPeer(seeder.address),
+  })
   return { contestant, sent: () => seeder.sent() }
 }

@@ -1,9 +1,10 @@
 import { randomInt } from 'node:crypto'
 import { basename, join } from 'node:path'
+import { annexfs, onlyPeer } from './contestants.js'
 import { startSlowProxy } from '../test/support/slow-proxy.js'
 import type { Bytes, Milliseconds } from '../lib/space/space.js'
 import { makeFolder, type Lab } from './lab.js'
-import { ANNEXFS, mount, type Contestant } from './mounts.js'
+import { mount, type Contestant } from './mounts.js'
 import { annexfsOn, MIB, slowRemotes } from './parallel-remotes.js'
 import { read } from './reading.js'
 import { makeServedFile } from './served-file.js'
@@ -39,28 +40,12 @@ export async function slowSwarm(lab: Lab, length: Bytes): Promise<Slow> {
   const seeder = await startSeeder(lab, { file, torrent, pieceLength: TORRENT_PIECE })
   const line = await startSlowProxy({ host: seeder.host, port: seeder.port, rate: SOURCE_RATE, latency: ROUND_TRIP })
   lab.onClose(() => line.close())
-  const contestant: Contestant = {
-    name: 'annexfs',
+  const contestant = annexfs({
     settings: 'one peer by --peer',
     file: basename(file),
-    command: ({ mountpoint, cache }) => [
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      torrent,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--peer',
-      `127.0.0.1:${line.port}`,
-      '--no-dht',
-      '--no-lsd',
-      '--no-pex',
-      '--no-trackers',
-      '--log-level',
-      'warn',
-    ],
-  }
+    source: torrent,
+    options: onlyPeer(`127.0.0.1:${line.port}`),
+  })
   return { contestant, pieceLength: TORRENT_PIECE }
 }
 

@@ -1,10 +1,11 @@
 import { symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { annexfs, LOOPBACK, rclone, RCLONE_SETTINGS } from './contestants.js'
 import type { Row } from './figure.js'
-import { gitEnvironment, RCLONE_SETTINGS } from './http.js'
+import { gitEnvironment } from './http.js'
 import { runProgram, type Lab } from './lab.js'
-import { ANNEXFS, mount, type Contestant } from './mounts.js'
+import { mount, type Contestant } from './mounts.js'
 import { Samples } from './samples.js'
 import { makeMedia } from './stream-media.js'
 import { makeServedFile } from './served-file.js'
@@ -89,43 +90,7 @@ async function scanners(
   const names = Array.from({ length: count }, (_, i) => `film-${String(i).padStart(3, '0')}.mp4`)
   await git('annex', 'addurl', '--quiet', '--fast', '--preserve-filename', ...names.map((name) => `${url}/${name}`))
   await git('commit', '--quiet', '--message', 'Films')
-  const annexfs: Contestant = {
-    name: 'annexfs',
-    settings: 'keys with a URL',
-    file: '',
-    command: ({ mountpoint, cache }) => [
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      repository,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--allow-address',
-      '127.0.0.0/8',
-      '--log-level',
-      'warn',
-    ],
-  }
-  const rclone: Contestant = {
-    name: 'rclone mount',
-    settings: RCLONE_SETTINGS,
-    file: '',
-    command: ({ mountpoint, cache, home }) => [
-      'rclone',
-      'mount',
-      ':http:',
-      mountpoint,
-      '--http-url',
-      url,
-      '--vfs-cache-mode',
-      'full',
-      '--read-only',
-      '--cache-dir',
-      cache,
-      '--config',
-      join(home, 'rclone.conf'),
-    ],
-  }
-  return installed('rclone') ? [annexfs, rclone] : [annexfs]
+  const mine = annexfs({ settings: 'keys with a URL', file: '', source: repository, options: LOOPBACK })
+  const other = rclone({ settings: RCLONE_SETTINGS, file: '', source: url })
+  return installed('rclone') ? [mine, other] : [mine]
 }

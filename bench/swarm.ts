@@ -2,11 +2,12 @@ import { createInterface } from 'node:readline'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { annexfs, onlyPeer } from './contestants.js'
 import type { Bytes } from '../lib/space/space.js'
 import type { ContentSetting } from './content-rows.js'
 import { freePort } from './free-port.js'
 import { makeFolder, type Lab, type Started } from './lab.js'
-import { ANNEXFS, type Contestant } from './mounts.js'
+import { type Contestant } from './mounts.js'
 import { makeServedFile } from './served-file.js'
 
 const MIB = 1024 * 1024
@@ -52,29 +53,13 @@ export async function swarmSetting(
   const { seeding } = (await ask('seed')) as { seeding: boolean }
   if (!seeding) throw new Error('the seeder could not announce itself to the tracker')
 
-  const annexfs: Contestant = {
-    name: 'annexfs',
+  const mine = annexfs({
     settings: '--peer, --no-dht --no-lsd --no-pex --no-trackers, all else as it comes',
     file: basename(file),
-    command: ({ mountpoint, cache }) => [
-      ...within,
-      process.execPath,
-      ANNEXFS,
-      'mount',
-      torrent,
-      mountpoint,
-      '--cache-dir',
-      cache,
-      '--peer',
-      listen,
-      '--no-dht',
-      '--no-lsd',
-      '--no-pex',
-      '--no-trackers',
-      '--log-level',
-      'warn',
-    ],
-  }
+    source: torrent,
+    options: onlyPeer(listen),
+    within,
+  })
   const btfs: Contestant = {
     name: 'btfs',
     settings: 'peers by tracker, all else as it comes',
@@ -82,7 +67,7 @@ export async function swarmSetting(
     command: ({ mountpoint, cache }) => [...within, 'btfs', '-f', `--data-directory=${cache}`, torrent, mountpoint],
   }
   const sent = async (): Promise<Bytes> => ((await ask('sent')) as { sent: Bytes }).sent
-  return { contestants: installed('btfs') ? [annexfs, btfs] : [annexfs], source: file, sent }
+  return { contestants: installed('btfs') ? [mine, btfs] : [mine], source: file, sent }
 }
 
 /** Sends a line and gives the answer; the first answer comes unasked. */
