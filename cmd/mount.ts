@@ -66,7 +66,7 @@ export const mountCommand: Command = {
 }
 
 /** Not before whoever waits for the mount has listed it. */
-const REHEARSED_AFTER = 50
+const REHEARSED_AFTER = 10
 
 export interface SessionOptions {
   readonly sources: readonly string[]
