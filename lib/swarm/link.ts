@@ -1,28 +1,21 @@
 import type { Wire } from 'bittorrent-protocol'
-import type { Bytes, Milliseconds } from '../space/space.js'
+import type { Bytes } from '../space/space.js'
 import { BLOCK_LENGTH, type Giver } from './assembly.js'
 import { Flow } from './flow.js'
-
-/** Timers are no more precise. */
-const SOONEST: Milliseconds = 1
 
 /** A connection to a peer as the picker needs it. */
 export class Link implements Giver {
   readonly address: string
   readonly #flow: Flow
-  #timer: NodeJS.Timeout | undefined
   #asked = 0
 
-  /** @param mayAsk called when it may be asked for more because time has passed. */
   constructor(
     readonly wire: Wire,
     pieceLength: Bytes,
-    private readonly mayAsk: () => void,
   ) {
     this.address = plainAddress(wire.remoteAddress ?? '')
     this.#flow = new Flow(pieceLength, BLOCK_LENGTH)
     wire.on('reject', () => this.#flow.refused(performance.now()))
-    wire.once('close', () => clearTimeout(this.#timer))
   }
 
   /** Blocks that it was asked for so far. */
@@ -39,9 +32,7 @@ export class Link implements Giver {
       owes: this.wire.requests.length,
       queue: typeof queue === 'number' ? queue : undefined,
     }
-    const room = this.#flow.room(peer, now, hurry)
-    if (room <= 0 && !hurry) this.#askLater(this.#flow.wait(now))
-    return room
+    return this.#flow.room(peer, now, hurry)
   }
 
   speed(): number {
@@ -68,17 +59,6 @@ export class Link implements Giver {
     if (this.wire.requests.some((one) => one.piece === index && one.offset === offset && one.length === length)) {
       this.wire.cancel(index, offset, length)
     }
-  }
-
-  #askLater(wait: Milliseconds | undefined): void {
-    if (wait === undefined || this.#timer !== undefined) return
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined
-        if (!this.wire.destroyed) this.mayAsk()
-      },
-      Math.max(SOONEST, Math.ceil(wait)),
-    )
   }
 }
 

@@ -205,7 +205,7 @@ export class Session {
   #greet(torrent: SwarmTorrent, wire: Wire): void {
     const { client, serves } = this.options
     if (wire.destroyed || this.#links.has(wire)) return
-    const link: Link = new Link(wire, this.space.pieceLength, () => this.picker.askOf(link))
+    const link = new Link(wire, this.space.pieceLength)
     this.#links.set(wire, link)
     wire.isSeeder = false
     const pieces = pieceCount(this.space)

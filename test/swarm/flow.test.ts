@@ -68,6 +68,19 @@ function play(peerAt: (now: Milliseconds) => Peer, duration: Milliseconds): Play
   return { used: bytes / possible, queue: waited / Math.max(1, blocks), flow, owed: owed.length }
 }
 
+/** Milliseconds at which a machine does nothing: 50 to 300 of them in a row, then as many in which it works. */
+function naps(duration: Milliseconds): ReadonlySet<Milliseconds> {
+  const idle = new Set<Milliseconds>()
+  let lots = 7
+  const between = (): Milliseconds => {
+    lots = (lots * 16_807) % 2_147_483_647
+    return 50 + (lots % 251)
+  }
+  for (let now = 0; now < duration; now += between())
+    for (const until = now + between(); now < until; now++) idle.add(now)
+  return idle
+}
+
 test('a slow peer is kept busy and has next to nothing queued up that a seek would have to wait for', () => {
   for (const [rate, latency] of [
     [2.4 * MIB, 40],
@@ -117,6 +130,32 @@ test('a line that becomes slower, then faster, is followed', () => {
   assert.ok(slower.queue < 100, `queue ${slower.queue}`)
   const faster = play((now) => ({ rate: now < 5_000 ? MIB : 4 * MIB, latency: 40 }), 30_000)
   assert.ok(faster.used > 0.85, `used ${faster.used}`)
+})
+
+test('a busy machine, which does nothing for moments at random and then has much to do at once, keeps the line full', () => {
+  for (const [rate, latency] of [
+    [2.4 * MIB, 40],
+    [8 * MIB, 25],
+    [MIB, 100],
+  ] as const) {
+    const busy = naps(60_000)
+    const { used } = play((now) => ({ rate, latency, busy: busy.has(now) }), 60_000)
+    assert.ok(used > 0.95, `${rate} ${latency}: used ${used}`)
+  }
+})
+
+test('a line whose rate doubles or halves is followed within seconds', () => {
+  for (const factor of [0.5, 2]) {
+    const rate = 2.4 * MIB
+    const { used, queue } = play((now) => ({ rate: now < 10_000 ? rate : rate * factor, latency: 40 }), 26_000)
+    assert.ok(used > 0.9, `${factor}: used ${used}`)
+    assert.ok(queue < 40, `${factor}: queue ${queue}`)
+  }
+})
+
+test('a small queue that stays is not taken for the delay in the long run', () => {
+  const { queue } = play(() => ({ rate: 2.4 * MIB, latency: 40 }), 300_000)
+  assert.ok(queue < 25, `queue ${queue}`)
 })
 
 test('never more than the peer takes is under way', () => {
