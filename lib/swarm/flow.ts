@@ -30,12 +30,16 @@ const NOT_NOTICED: Milliseconds = 45
 const LATE: Milliseconds = 20
 
 const MEMORY: Milliseconds = 10_000
+/** Longer, for two peers behind one line see the shortest delay seldom: each has a queue of the other. */
+const DELAY_MEMORY: Milliseconds = 60_000
 /** Shorter measurements are mostly noise: blocks are long and come in clumps. */
 const LEAST_LOOK: Milliseconds = 300
 const LEAST_LOOK_BLOCKS = 8
 /** Some peers limit what they send by filling a bucket twice a second: then nothing can be said of less than a few fillings. */
 const GAPS_A_LOOK = 3
 const LONGEST_LOOK: Milliseconds = 1_500
+/** Of the gaps, what counts towards the slack: peers behind one line make gaps for each other, and would ask for ever more. */
+const MOST_GAPS: Milliseconds = 300
 const GAP_FADES = 0.8
 /** What comes so soon after another was held up together with it, which says nothing of the line. */
 const CLUMP: Milliseconds = 3
@@ -72,7 +76,7 @@ interface Look {
 export class Flow {
   readonly #pieceLength: Bytes
   readonly #block: Bytes
-  readonly #least = new Least(MEMORY)
+  readonly #least = new Least(DELAY_MEMORY)
   /** Bytes per millisecond; negative, so that the least is the most. */
   #rates = new Least(MEMORY)
   #look: Look | undefined
@@ -207,7 +211,7 @@ export class Flow {
   #window(speed: number): number {
     const least = this.#least.last
     if (least === undefined) return FIRST_WINDOW
-    const lasts = WINDOW + 2 * least + 2 * this.#gap
+    const lasts = WINDOW + 2 * least + Math.min(MOST_GAPS, 2 * this.#gap)
     const bySpeed = Math.max(LEAST_WINDOW, Math.ceil((Math.max(speed, this.#bandwidth) * lasts) / this.#block))
     const growing = this.#given < SLOW_START_BLOCKS && this.#lastDelay < lasts
     return growing ? Math.max(bySpeed, FIRST_WINDOW + this.#given) : bySpeed
@@ -237,7 +241,7 @@ export class Flow {
   }
 
   #mostSlack(): number {
-    const lasts = WINDOW + (this.#least.last ?? 0) + 2 * this.#gap
+    const lasts = WINDOW + (this.#least.last ?? 0) + Math.min(MOST_GAPS, 2 * this.#gap)
     return Math.max(LEAST_WINDOW, (this.#bandwidth * lasts) / this.#block)
   }
 }

@@ -153,6 +153,36 @@ test('a line whose rate doubles or halves is followed within seconds', () => {
   }
 })
 
+test('two peers behind one line share it, keep it busy, and do not outbid each other without end', () => {
+  const rate = 2.4 * MIB
+  const peers = [1, 2].map(() => ({
+    flow: new Flow(PIECE, BLOCK_LENGTH),
+    owed: [] as { asked: Milliseconds; comes: Milliseconds }[],
+    came: [] as Milliseconds[],
+  }))
+  let free = 0
+  for (let now = 0; now < 30_000; now++) {
+    for (const { flow, owed, came } of peers) {
+      for (let block = owed[0]; block !== undefined && block.comes <= now; block = owed[0]) {
+        owed.shift()
+        flow.came(BLOCK_LENGTH, now - block.asked, owed.length, now)
+        came.push(now)
+      }
+      const speed = came.filter((at) => at > now - 1000).length * BLOCK_LENGTH
+      for (let room = flow.room({ speed, owes: owed.length, queue: undefined }, now); room > 0; room--) {
+        flow.asked(owed.length, now)
+        free = Math.max(now + 40, free) + (BLOCK_LENGTH * 1000) / rate
+        owed.push({ asked: now, comes: Math.ceil(free) })
+      }
+    }
+  }
+  const given = peers.map(({ came }) => came.filter((at) => at >= 15_000).length * BLOCK_LENGTH)
+  const all = given.reduce((sum, one) => sum + one, 0)
+  assert.ok(all > 0.95 * 15 * rate, `given ${given.join(' ')}`)
+  for (const one of given) assert.ok(one > 0.2 * all, `given ${given.join(' ')}`)
+  assert.ok(free - 30_000 - 40 < 1000, `queue ${free - 30_040}`)
+})
+
 test('a small queue that stays is not taken for the delay in the long run', () => {
   const { queue } = play(() => ({ rate: 2.4 * MIB, latency: 40 }), 300_000)
   assert.ok(queue < 25, `queue ${queue}`)
