@@ -3,6 +3,7 @@ import { CutOff, type HttpBody } from '../net/http-body.js'
 import { Passing, Tries } from '../net/retry.js'
 import { checkInside } from '../sources/range.js'
 import type { ByteRange, Bytes } from '../space/space.js'
+import type { Demand } from '../sources/source.js'
 import type { StoredObject } from './store.js'
 
 export interface P2pObjectOptions {
@@ -10,12 +11,15 @@ export interface P2pObjectOptions {
   readonly size: Bytes | undefined
   /** The answer 200 with the content from `offset` on. */
   readonly open: (offset: Bytes, signal: AbortSignal) => Promise<HttpBody>
+  /** Waits until the server may be asked; what it gives is called when its answer has ended or was cut off. */
+  readonly turn: (demand: Demand) => Promise<() => void>
 }
 
 /** What is on its way when a connection is closed is wasted: smaller reads would waste more than they use. */
 const UNIT: Bytes = 512 * 1024
 const LONGEST: Bytes = 32 * 1024 * 1024
-const PARALLEL = 4
+/** Requests take turns (p2p-http.ts): another would wait. */
+const PARALLEL = 1
 /** So much must arrive before a connection that is cut off counts as progress. */
 const PROGRESS: Bytes = 64 * 1024
 
@@ -24,13 +28,15 @@ export function p2pObject(options: P2pObjectOptions): StoredObject {
   const { name, size } = options
 
   /** From `start` on to `end`, or to what the server says is the end. */
-  async function* stream(range: ByteRange | undefined, most: Bytes, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async function* stream(range: ByteRange | undefined, most: Bytes, demand: Demand): AsyncGenerator<Uint8Array> {
+    const { signal } = demand
     const tries = new Tries(signal)
     let at = range?.start ?? 0
     let total = size
     while (range === undefined ? total === undefined || at < total : at < range.end) {
       throwIfAborted(signal)
       const before = at
+      const leave = await options.turn(demand)
       try {
         const answer = await options.open(at, signal)
         try {
@@ -59,7 +65,10 @@ export function p2pObject(options: P2pObjectOptions): StoredObject {
         const passing = error instanceof CutOff ? new Passing(error) : error
         if (!(passing instanceof Passing)) throw error
         if (at - before >= PROGRESS) tries.progressed()
+        leave()
         await tries.wait(passing)
+      } finally {
+        leave()
       }
     }
   }
@@ -71,9 +80,9 @@ export function p2pObject(options: P2pObjectOptions): StoredObject {
     ...(size === undefined ? {} : { size }),
     read: async function* (range, demand) {
       if (size !== undefined) checkInside(range, size, name)
-      yield* stream(range, range.end, demand.signal)
+      yield* stream(range, range.end, demand)
     },
-    all: (most, demand) => stream(undefined, most, demand.signal),
+    all: (most, demand) => stream(undefined, most, demand),
   }
 }
 

@@ -6,6 +6,8 @@ import { isIdentity, retryAfter } from '../net/content-range.js'
 import type { HttpBody } from '../net/http-body.js'
 import { Passing, Tries } from '../net/retry.js'
 import { shownUrl } from '../net/url.js'
+import { Slots } from '../slots.js'
+import type { Demand } from '../sources/source.js'
 import type { Bytes } from '../space/space.js'
 import type { StoreContext } from './context.js'
 import { CREDENTIAL_ADVICE, WebAccess } from './git-web-access.js'
@@ -45,7 +47,8 @@ export function p2pHttpBase(url: string): string | undefined {
 
 /**
  * A repository that speaks git-annex's P2P protocol over HTTP (git-annex: "design/p2p protocol over http"): GET has a start
- * but no end, so the connection is closed when the rest is not wanted.
+ * but no end, so the connection is closed when the rest is not wanted. One request at a time: git-annex 10.20250416 answers no more, for
+ * good, when it was asked for as many objects at once as it has jobs (`--jobs=2` is the least that works, and so the most that can be counted on).
  */
 export function p2pHttpStore({ remote, annex, client, log }: StoreContext, place: P2pHttpPlace): ObjectStore {
   const { base, uuid, plain, announced = false } = place
@@ -65,6 +68,17 @@ export function p2pHttpStore({ remote, annex, client, log }: StoreContext, place
 
   const keyUrl = (key: Key, offset: Bytes): string =>
     `${prefix}/${version ?? VERSIONS[0]}/key/${encodedKey(key)}?clientuuid=${clientUuid}&offset=${offset}`
+
+  const turns = new Slots(1)
+  const turn = async ({ signal, urgency }: Demand): Promise<() => void> => turns.take(signal, () => urgency)
+  const alone = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
+    const leave = await turns.take(signal)
+    try {
+      return await work()
+    } finally {
+      leave()
+    }
+  }
 
   const isPresent = async (key: Key, signal: AbortSignal): Promise<boolean> => {
     for (const candidate of version === undefined ? VERSIONS : [version]) {
@@ -116,10 +130,15 @@ export function p2pHttpStore({ remote, annex, client, log }: StoreContext, place
       // The protocol knows keys alone.
       if (wanted.path !== undefined || wanted.suffix !== undefined) return undefined
       const { key, size } = wanted
-      if (!(await isPresent(key, signal))) return undefined
+      if (!(await alone(signal, () => isPresent(key, signal)))) return undefined
       const encrypted = /^GPG[A-Z0-9]*$/.test(key.backend)
       const open = (offset: Bytes, stop: AbortSignal): Promise<HttpBody> => get(key, offset, stop)
-      return p2pObject({ name, size: size ?? (encrypted ? undefined : await measured(open, signal)), open })
+      return p2pObject({
+        name,
+        size: size ?? (encrypted ? undefined : await alone(signal, () => measured(open, signal))),
+        open,
+        turn,
+      })
     },
   }
 }

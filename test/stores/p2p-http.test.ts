@@ -188,3 +188,25 @@ test('goal 24: an API at an address that policy forbids is not connected to', LI
   await assert.rejects(store.open({ key: KEY, content: KEY }, soon()), (error) => isAnnexfsError(error, 'FORBIDDEN'))
   assert.equal(server.connections, 0)
 })
+
+test('a server is asked one thing at a time, also when answers are cut off', LIMIT, async (t) => {
+  let [now, most] = [0, 0]
+  const { store } = await served(t, {
+    spoil: (body, response) => {
+      most = Math.max(most, ++now)
+      response.once('close', () => (now -= 1))
+      response.write(body.subarray(0, 600_000))
+      setTimeout(() => response.end(body.subarray(600_000)), 50)
+    },
+  })
+  const object = await store.open({ key: KEY, content: KEY, size: CONTENT.length }, soon())
+  assert.ok(object)
+  await Promise.all(
+    [0, 700_000, 1_400_000, 5].map(async (start) => {
+      const range = { start, end: start + 650_000 }
+      assert.ok((await readObject(object, range)).equals(CONTENT.subarray(range.start, range.end)))
+      assert.ok(await store.open({ key: KEY, content: KEY, size: CONTENT.length }, soon()))
+    }),
+  )
+  assert.equal(most, 1)
+})
