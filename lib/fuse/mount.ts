@@ -1,3 +1,4 @@
+import { dirname } from 'node:path'
 import { AnnexfsError, reasonOf } from '../errors.js'
 import type { Volume } from '../engine/volume.js'
 import type { Log } from '../log/log.js'
@@ -9,7 +10,7 @@ import { isAnnexfsMount, mountAt, mountTable, type MountEntry } from './mount-ta
 import { findMountpoint, type Mountpoint } from './mountpoint.js'
 import { createNative, type NativeFuse } from './native.js'
 import { Operations } from './operations.js'
-import { detach, isMounted } from './unmount.js'
+import { detach, folderId, presentEntry } from './unmount.js'
 
 export { insideMount } from './inside.js'
 export { mountTable } from './mount-table.js'
@@ -88,6 +89,7 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
   const native = createNative(mountpoint.path, text, operations.handlers)
   const entry = await start(native.fuse, mountpoint, options.allowOther)
   device = entry.device
+  const parent = await folderId(dirname(entry.mountpoint))
   if (controlled) await limit.begin()
   await raiseReadAhead(entry.device, options.readAheadKiB ?? READ_AHEAD_KIB, log)
   log.debug('mounted', { mountpoint: mountpoint.path, options: text, device })
@@ -112,7 +114,7 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
     if (over || looking) return
     looking = true
     try {
-      if (await isMounted(entry)) return
+      if ((await presentEntry(entry, parent)) !== undefined) return
       // After `umount -l` files may still be open, and are served to their end.
       if (operations.stats().openFiles > 0 && (await isConnected(entry.device)) !== false) return
       await end()
@@ -129,13 +131,13 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
     operations.stop()
     // Opened before it is looked whether we are still mounted: so it is surely ours.
     const abort = await openAbort(entry.device, log)
-    let ours = false
+    let ours: MountEntry | undefined
     try {
-      ours = await isMounted(entry)
-      if (ours && (await detach(entry))) await abort?.now()
+      ours = await presentEntry(entry, parent)
+      if (ours !== undefined && (await detach(ours))) await abort?.now()
     } catch (error) {
       // What still waits in the kernel is failed, even where the mount cannot be taken away.
-      if (ours) await abort?.now()
+      if (ours !== undefined) await abort?.now()
       throw error
     } finally {
       await abort?.close()

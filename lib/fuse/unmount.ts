@@ -1,7 +1,7 @@
-import { realpath } from 'node:fs/promises'
+import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AnnexfsError } from '../errors.js'
+import { AnnexfsError, systemCode } from '../errors.js'
 import type { Milliseconds } from '../space/space.js'
 import { isAnnexfsMount, mountAt, mountTable, type MountEntry } from './mount-table.js'
 import { runCommand } from './run-command.js'
@@ -66,7 +66,35 @@ export async function detach(entry: MountEntry): Promise<boolean> {
 
 /** True while just this mount is in the mount table. */
 export async function isMounted(entry: MountEntry): Promise<boolean> {
-  return (await mountTable()).some((other) => other.id === entry.id && other.device === entry.device)
+  return (await presentEntry(entry)) !== undefined
+}
+
+/**
+ * What the mount table says of this mount now; undefined when it is gone. The kernel gives the numbers of a mount to the
+ * next one at once, so its path counts too; another path is believed when `parent`, the folder that it lay in, was renamed.
+ */
+export async function presentEntry(entry: MountEntry, parent?: FolderId): Promise<MountEntry | undefined> {
+  for (const other of await mountTable()) {
+    if (other.id !== entry.id || other.device !== entry.device) continue
+    if (other.mountpoint === entry.mountpoint) return other
+    if (parent === undefined || basename(other.mountpoint) !== basename(entry.mountpoint)) return undefined
+    return (await folderId(dirname(other.mountpoint))) === parent ? other : undefined
+  }
+  return undefined
+}
+
+/** A folder, whatever its name: its device and inode. */
+export type FolderId = `${number}:${number}`
+
+/** Undefined when there is none, or it cannot be looked at. */
+export async function folderId(path: string): Promise<FolderId | undefined> {
+  try {
+    const { dev, ino } = await stat(path)
+    return `${dev}:${ino}`
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error
+    return undefined
+  }
 }
 
 async function tryPrograms(mountpoint: string, lazy: boolean): Promise<string> {
