@@ -49,8 +49,8 @@ export async function rehearseReading(): Promise<void> {
 }
 
 /**
- * Opens and closes an annexed file near the root, if there is one, and looks up where its content is: what is recorded of
- * all keys is read then. Asks git alone.
+ * Opens and closes an annexed file near the root, if there is one. Asks git alone, and reads no log of the file: that may
+ * be long.
  */
 export async function rehearseOpening(
   volume: Pick<Volume, 'list' | 'open'>,
@@ -67,7 +67,7 @@ export async function rehearseOpening(
       if (!isStable(key) || key.size === undefined) continue
       const file = await volume.open(node, join(folder, name), signal)
       file.close()
-      await Promise.all([annex.locations(key), annex.urls(key), deps.stores.of(annex).client()])
+      await deps.stores.of(annex).client()
       return
     }
     const next = entries.find(({ node }) => node.kind === 'dir')
