@@ -8,7 +8,7 @@ import type { PieceMap, Station } from '../../lib/status/snapshot.js'
 import { stationOf } from '../../lib/status/station.js'
 import { shownSources } from '../../lib/status/sources.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
-import { engineFor } from '../support/engine.js'
+import { engineFor, QUIET_SWARM } from '../support/engine.js'
 import { askedRange, httpServer } from '../support/http.js'
 import { makeTorrent, pseudoRandom, startLibtorrent, until } from '../support/peers.js'
 import { temporaryFolder } from '../support/temp.js'
@@ -241,19 +241,7 @@ test('SOURCEs are shown without what is secret in them', async () => {
 test('peers are shown with the name of their torrent', LIMIT, async (t) => {
   const torrent = await makeTorrent(t, { length: 4 * PIECE, pieceLength: PIECE, name: 'night film.mkv' })
   const peer = await startLibtorrent(t, { host: '127.0.0.22', torrent, seed: true })
-  const swarm = {
-    peers: [peer.address],
-    port: 0,
-    uploadLimit: undefined,
-    downloadLimit: undefined,
-    maxConnections: 10,
-    dht: false,
-    lsd: false,
-    pex: false,
-    trackers: false,
-    webSeeds: false,
-    seed: false,
-  }
+  const swarm = { ...QUIET_SWARM, peers: [peer.address] }
   const { station, open } = await watched(t, torrent.file, { swarm })
   const file = await open('/night film.mkv')
   assert.deepEqual(await read(file, 0, 1000), torrent.content.subarray(0, 1000))

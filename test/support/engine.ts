@@ -9,6 +9,21 @@ import { silentLog } from '../../lib/log/log.js'
 
 const MIB = 1024 * 1024
 
+/** A swarm that looks for no peers. */
+export const QUIET_SWARM: EngineOptions['swarm'] = {
+  peers: [],
+  port: 0,
+  uploadLimit: undefined,
+  downloadLimit: undefined,
+  maxConnections: 10,
+  dht: false,
+  lsd: false,
+  pex: false,
+  trackers: false,
+  webSeeds: false,
+  seed: false,
+}
+
 /** An engine for SOURCEs as a mount would have it, which looks for no peers; closed when the test ends. */
 export async function engineFor(
   t: Pick<TestContext, 'after'>,
@@ -29,19 +44,7 @@ export async function engineFor(
     readahead: 4 * MIB,
     verify: 'normal',
     allowAddresses: [],
-    swarm: {
-      peers: [],
-      port: 0,
-      uploadLimit: undefined,
-      downloadLimit: undefined,
-      maxConnections: 10,
-      dht: false,
-      lsd: false,
-      pex: false,
-      trackers: false,
-      webSeeds: false,
-      seed: false,
-    },
+    swarm: QUIET_SWARM,
     ref: undefined,
     learnSizes: false,
     log: silentLog,
