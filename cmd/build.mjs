@@ -16,30 +16,33 @@ for (const program of ['annexfs.cjs', 'mount.annexfs.cjs']) {
   const path = join(root, 'dist', 'cmd', program)
   if (existsSync(path)) chmodSync(path, 0o755)
 }
-compileLoop()
+compileNative()
 const page = await compilePage(join(root, 'dist'))
 await bundlePrograms()
 process.exit((result.status ?? 1) || page)
 
 /**
- * Compiles the small native part (native-notes.md) with whichever C compiler there is. Without one, or when it fails,
- * annexfs works all the same, on libfuse's own threads.
+ * Compiles our native part (native-notes.md) with whichever C compiler there is. Without one, or when it fails, annexfs
+ * works all the same, on libfuse's own threads.
  */
-function compileLoop() {
-  const source = join(root, 'lib', 'fuse', 'native', 'loop.c')
-  const target = join(root, 'dist', 'native', `loop-${process.platform}-${process.arch}.so`)
+function compileNative() {
+  const folder = join(root, 'lib', 'fuse', 'native')
+  const sources = ['loop.c', 'reads.c', 'names.c', 'module.c'].map((name) => join(folder, name))
+  const target = join(root, 'dist', 'native', `fuse-${process.platform}-${process.arch}.so`)
   mkdirSync(dirname(target), { recursive: true })
   rmSync(target, { force: true })
   for (const compiler of [process.env.CC, ...COMPILERS].filter((name) => name !== undefined && name !== '')) {
     // All that it calls is in the process already: nothing to link, and `cc` may be a tcc that has no libc to link with.
     // To another name first: a mount may have the old one open.
     const made = `${target}.${process.pid}`
-    const run = spawnSync(compiler, ['-O2', '-fPIC', '-nostdlib', '-shared', '-o', made, source], { encoding: 'utf8' })
+    const run = spawnSync(compiler, ['-O2', '-fPIC', '-nostdlib', '-shared', '-o', made, ...sources], {
+      encoding: 'utf8',
+    })
     if (run.status === 0) {
       renameSync(made, target)
       return
     }
     rmSync(made, { force: true })
-    if (run.error === undefined) process.stderr.write(`annexfs: ${compiler} cannot compile ${source}: ${run.stderr}\n`)
+    if (run.error === undefined) process.stderr.write(`annexfs: ${compiler} cannot compile ${folder}: ${run.stderr}\n`)
   }
 }

@@ -1,4 +1,5 @@
 import { rateLimited, type Log } from '../log/log.js'
+import type { DirectRead } from '../space/direct.js'
 import type { Bytes, Milliseconds, PieceSpace, Slice } from '../space/space.js'
 import type { Evicted } from './evict.js'
 import type { Piece } from '../verify/piece.js'
@@ -153,6 +154,7 @@ class DiskPieceStore implements PieceStore, Host {
     await this.scratch.close()
     this.quota.refuse()
     await this.#ticking
+    for (const space of this.#spaces.values()) space.endDirect()
     await Promise.all([...this.#spaces.values()].map((space) => space.settled()))
     await this.quota.close()
     for (const space of this.#spaces.values()) await space.flushTimes()
@@ -245,6 +247,18 @@ class OpenSpace implements CachedSpace {
 
   async read(index: number, start: Bytes, end: Bytes): Promise<Uint8Array | undefined> {
     return this.#usable ? this.resident.read(index, start, end) : undefined
+  }
+
+  direct(): Omit<DirectRead, 'start'> | undefined {
+    return this.#usable ? this.resident.direct() : undefined
+  }
+
+  endDirect(): void {
+    this.resident.endDirect()
+  }
+
+  used(index: number): void {
+    if (this.#usable) this.resident.used(index)
   }
 
   async put(piece: Piece): Promise<boolean> {

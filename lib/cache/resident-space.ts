@@ -1,4 +1,6 @@
+import { setMaxListeners } from 'node:events'
 import { isAnnexfsError, systemCode } from '../errors.js'
+import type { DirectRead } from '../space/direct.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { Piece } from '../verify/piece.js'
 import type { Resident } from './evict.js'
@@ -45,6 +47,8 @@ export class ResidentSpace implements Resident {
   #indexPages: readonly [records: number, sums: number] = [-1, -1]
   /** The file system has no files of this length. */
   #tooLarge = false
+  /** Fires when what is on disk may not be read without asking any more. */
+  #direct = new AbortController()
   /** How many have it open. */
   users = 0
   usedUntil: Milliseconds = 0
@@ -297,8 +301,45 @@ export class ResidentSpace implements Resident {
     })
   }
 
+  direct(): Omit<DirectRead, 'start'> | undefined {
+    if (this.#condemned || this.host.closed) return undefined
+    try {
+      const files = this.host.files(this, 'read')
+      if (files === undefined) return undefined
+      const { index, data, geometry } = files
+      const { length, pieceLength, stride, recordsAt, sumsAt, blocks, seed } = geometry
+      setMaxListeners(0, this.#direct.signal)
+      const from = {
+        kind: 'pieces',
+        data,
+        index,
+        length,
+        pieceLength,
+        stride,
+        recordsAt,
+        sumsAt,
+        blocks,
+        seed,
+      } as const
+      return { from, ended: this.#direct.signal }
+    } catch (error) {
+      this.#readFailed(error)
+      return undefined
+    }
+  }
+
+  endDirect(): void {
+    this.#direct.abort()
+    this.#direct = new AbortController()
+  }
+
+  used(index: number): void {
+    if (this.#isPiece(index)) this.#recency.touch(index)
+  }
+
   async drop(): Promise<void> {
     this.#condemned = true
+    this.endDirect()
     this.#drops++
     this.host.memory.drop(this.serial)
     this.#recency.clear()

@@ -1,4 +1,5 @@
 import type { Assurance, Piece } from '../verify/piece.js'
+import type { DirectRead } from '../space/direct.js'
 import type { Bytes, PieceSpace, Slice } from '../space/space.js'
 import type { Evicted } from './evict.js'
 import type { Pins } from './pins.js'
@@ -47,6 +48,12 @@ export interface CachedSpace {
   readSync(index: number, start: Bytes, end: Bytes, into: Uint8Array): 'hit' | 'miss' | 'later'
   /** Bytes `[start, end)` of piece `index` with the right checksum, or undefined when absent or damaged. */
   read(index: number, start: Bytes, end: Bytes): Promise<Uint8Array | undefined>
+  /** Where pieces that are there lie on disk; undefined when none is, or none may be read there now. */
+  direct?(): Omit<DirectRead, 'start'> | undefined
+  /** Nothing may be read that way any more, by whoever does. */
+  endDirect?(): void
+  /** A piece was read that way. */
+  used?(index: number): void
   /** Stores a piece. False when it could not be kept (disk full, no permission, bound too small): never throws. */
   put(piece: Piece): Promise<boolean>
   summary(): CachedSummary

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { DirectRead } from '../space/direct.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { Activity } from './activity.js'
 import type { FileView } from './routed-file.js'
@@ -72,6 +73,15 @@ export class WatchedFile implements OpenFile {
     if (typeof result !== 'number') return this.#wait(result, offset, length)
     this.#given(offset, result)
     return result
+  }
+
+  direct(): DirectRead | undefined {
+    return this.#file.direct?.()
+  }
+
+  noted(offset: Bytes, length: Bytes, at: Milliseconds): void {
+    this.#file.noted?.(offset, length, at)
+    this.#given(offset, length)
   }
 
   settled(): Promise<void> {

@@ -2,7 +2,8 @@ import { AnnexfsError, attemptText, isAnnexfsError, type Attempt } from '../erro
 import type { Log } from '../log/log.js'
 import type { CachedSpace } from '../cache/store.js'
 import type { Fetcher } from '../scheduler/fetcher.js'
-import type { Bytes, Slice } from '../space/space.js'
+import type { DirectRead } from '../space/direct.js'
+import type { Bytes, Milliseconds, Slice } from '../space/space.js'
 import type { OpenFile } from './volume.js'
 import { WrongContent, type Wholeness } from './wholeness.js'
 
@@ -20,6 +21,10 @@ export interface Route {
   read(offset: Bytes, length: Bytes, into: Uint8Array, signal: AbortSignal): number | Promise<Uint8Array>
   /** See {@link OpenFile.settled}. */
   settled?(): Promise<void>
+  /** See {@link OpenFile.direct}. */
+  direct?(): DirectRead | undefined
+  /** See {@link OpenFile.noted}. */
+  noted?(offset: Bytes, length: Bytes, at: Milliseconds): void
   /** Of a way through a piece space. */
   readonly view?: FileView
   close(): void
@@ -78,6 +83,14 @@ export class RoutedFile implements OpenFile {
   /** The name of the way by which it is read now. */
   way(): string {
     return this.#current?.name ?? 'a way to the content'
+  }
+
+  direct(): DirectRead | undefined {
+    return this.#closed ? undefined : this.#current?.direct?.()
+  }
+
+  noted(offset: Bytes, length: Bytes, at: Milliseconds): void {
+    if (!this.#closed) this.#current?.noted?.(offset, length, at)
   }
 
   async settled(): Promise<void> {

@@ -35,6 +35,12 @@ export function spaceRoute(
     generation,
     view: { slice: spec.slice, cache: space.cache, fetcher: space.fetcher, wholeness },
     read: (offset, length, into, signal) => reader.read(offset, length, into, signal),
+    direct: () => {
+      // Strict verification asks for each read whether all that was checked is still there.
+      if (strict || wholeness.generation !== generation || wholeness.isPurging) return undefined
+      return reader.direct()
+    },
+    noted: (offset, length, at) => reader.noted(offset, length, at),
     settled: () => wholeness.settled(generation),
     close: () => {
       reader.close()

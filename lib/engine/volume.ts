@@ -1,5 +1,6 @@
 import type { Entry, Node } from '../tree/tree.js'
-import type { Bytes } from '../space/space.js'
+import type { DirectRead } from '../space/direct.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
 import type { Content } from './content.js'
 
 /** What a mount, a gateway or a command sees: names and open files. Knows nothing of FUSE. */
@@ -35,5 +36,9 @@ export interface OpenFile {
    * @throws AnnexfsError CORRUPT when what was read was wrong.
    */
   settled?(): Promise<void>
+  /** Where its bytes lie that may be read without asking now; undefined when reads must come here. */
+  direct?(): DirectRead | undefined
+  /** Bytes were read that way, at that time of `performance.now()`. */
+  noted?(offset: Bytes, length: Bytes, at: Milliseconds): void
   close(): void
 }

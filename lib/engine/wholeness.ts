@@ -63,6 +63,11 @@ export class Wholeness {
     return this.#options.slice.space.hashes !== undefined
   }
 
+  /** Wrong content is being thrown away. */
+  get isPurging(): boolean {
+    return this.#purging !== undefined
+  }
+
   /** Waits until wrong content has been thrown away; undefined when none is there. */
   purged(signal: AbortSignal): Promise<void> | undefined {
     return this.#purging === undefined ? undefined : abortable(this.#purging, signal)
@@ -176,6 +181,7 @@ export class Wholeness {
       await cache.markWhole()
     } else if (result === 'mismatch') {
       this.#generation += 1
+      cache.endDirect?.()
       this.#options.onWrong(this.#generation)
       if (this.#hasHashes) {
         // The pieces are what their torrent says; it is the torrent that is of something else.

@@ -19,6 +19,8 @@ export function clampTime(time: Milliseconds): Milliseconds {
   return Math.min(Math.floor(time), LATEST)
 }
 
+export const STAT_WORDS = 18
+
 export interface Stat {
   readonly node: Node<unknown>
   readonly size: Bytes
@@ -29,15 +31,16 @@ export interface Stat {
 
 /**
  * `struct stat` as fuse-native takes it: 18 words of 32 bits. `st_blocks` follows the size, never what is cached: some
- * archivers take a file without blocks for a hole.
+ * archivers take a file without blocks for a hole. The kernel never sees the device; the native part takes a stat that has
+ * one for complete (names.c).
  */
-export function packStat(stat: Stat): Uint32Array {
-  const words = new Uint32Array(18)
+export function packStat(stat: Stat, words = new Uint32Array(STAT_WORDS), device = 0): Uint32Array {
   const ctime = clampTime(stat.node.mtime)
   words[0] = modeOf(stat.node)
   words[1] = stat.uid
   words[2] = stat.gid
   setDouble(words, 3, stat.size)
+  words[5] = device
   words[6] = 1
   words[9] = BLOCK_SIZE
   setDouble(words, 10, Math.ceil(stat.size / 512))
@@ -65,7 +68,7 @@ const ENTRY_STATS = {
 }
 
 function modeOnly(mode: number): Uint32Array {
-  const words = new Uint32Array(18)
+  const words = new Uint32Array(STAT_WORDS)
   words[0] = mode
   return words
 }

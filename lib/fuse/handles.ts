@@ -10,36 +10,47 @@ export interface Handle {
   readonly waiting: Set<AbortController>
   /** Reads that failed lately. */
   readonly failures: Failures
+  /** Reads in a row that were served from the cache at once. */
+  served: number
 }
 
-/** Open files by small integers that are used again: fuse-native's handles have 32 bits, and 0 means none. */
+/**
+ * Open files by small integers that are used again: fuse-native's handles have 32 bits, and 0 means none. All mounts of a
+ * process share the integers, for the native part knows files by them alone.
+ */
 export class Handles {
-  readonly #byNumber: (Handle | undefined)[] = [undefined]
-  readonly #free: number[] = []
+  readonly #byNumber = new Map<number, Handle>()
 
   get size(): number {
-    return this.#byNumber.length - 1 - this.#free.length
+    return this.#byNumber.size
   }
 
   add(handle: Handle): number {
-    const number = this.#free.pop() ?? this.#byNumber.length
-    this.#byNumber[number] = handle
+    const number = free.pop() ?? ++highest
+    this.#byNumber.set(number, handle)
     return number
   }
 
   get(number: number): Handle | undefined {
-    return this.#byNumber[number]
+    return this.#byNumber.get(number)
   }
 
   remove(number: number): Handle | undefined {
-    const handle = this.#byNumber[number]
+    const handle = this.#byNumber.get(number)
     if (handle === undefined) return undefined
-    this.#byNumber[number] = undefined
-    this.#free.push(number)
+    this.#byNumber.delete(number)
+    free.push(number)
     return handle
   }
 
-  *values(): IterableIterator<Handle> {
-    for (const handle of this.#byNumber) if (handle !== undefined) yield handle
+  entries(): IterableIterator<[number, Handle]> {
+    return this.#byNumber.entries()
+  }
+
+  values(): IterableIterator<Handle> {
+    return this.#byNumber.values()
   }
 }
+
+let highest = 0
+const free: number[] = []

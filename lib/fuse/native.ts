@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import { AnnexfsError, reasonOf } from '../errors.js'
-import { loadLoop } from './loop.js'
+import { nativePart } from './native-part.js'
 
 /**
  * The part of fuse-native that we use. Its public `ops` are bypassed: its own handlers over-read extended attributes,
@@ -73,7 +73,7 @@ interface StockConstructor {
  * @throws AnnexfsError SYSTEM, with the line that mends it, when it or libfuse.so.2 is missing.
  */
 export function loadNative(): StockConstructor {
-  loadLoop()
+  nativePart()
   try {
     const stock = createRequire(import.meta.url)('fuse-native') as StockConstructor
     // The stock one passes the path to a shell; we have unmounted by then.

@@ -3,17 +3,20 @@ import type { Content } from '../engine/content.js'
 import type { OpenFile, Volume } from '../engine/volume.js'
 import type { Log } from '../log/log.js'
 import { rateLimited } from '../log/log.js'
-import type { Milliseconds } from '../space/space.js'
-import type { FileNode, Node } from '../tree/tree.js'
+import type { Bytes, Milliseconds } from '../space/space.js'
+import type { Entry, FileNode, Node } from '../tree/tree.js'
 import { AttributeValues, isUserAttribute, nameList, putAttribute } from './attribute-values.js'
-import { clampTime, entryStat, packStat, shownSize } from './attributes.js'
+import { clampTime, entryStat, packStat, shownSize, STAT_WORDS, type Stat } from './attributes.js'
 import { packCapacity } from './capacity.js'
 import { Deadlines } from './deadline.js'
+import { DirectReads } from './direct-reads.js'
 import { ERRNO, errnoOf } from './errno.js'
 import { Failures } from './failures.js'
 import { Handles } from './handles.js'
+import { Listings } from './listings.js'
 import { showable } from './names.js'
 import type { NativeHandlers, Signal } from './native.js'
+import { nativePart } from './native-part.js'
 import { Orphans } from './orphans.js'
 import type { Pin } from './pins.js'
 import { Pins } from './pins.js'
@@ -53,6 +56,11 @@ export class Operations {
   readonly #pins = new Pins()
   readonly #orphans: Orphans
   readonly #told = new ToldSizes(ATTRIBUTE_TIMEOUT + DELIVERY)
+  readonly #native = nativePart()
+  readonly #direct = new DirectReads(this.#native)
+  readonly #listings = new Listings(ATTRIBUTE_TIMEOUT + DELIVERY)
+  /** By which the native part knows this mount. */
+  readonly #mount = ++mounts
   readonly #uid = process.getuid?.() ?? 0
   readonly #gid = process.getgid?.() ?? 0
 
@@ -84,6 +92,7 @@ export class Operations {
   /** Ends everything that waits, and lets nothing new wait. Names and attributes are still answered. */
   stop(): void {
     this.#deadlines.stop()
+    this.#direct.stop()
     this.#orphans.stop()
     const reason = new AnnexfsError('ABORTED', 'the file system is being unmounted')
     for (const handle of this.#handles.values()) for (const read of handle.waiting) read.abort(reason)
@@ -91,7 +100,10 @@ export class Operations {
 
   /** Closes what the kernel will not release any more. */
   closeAll(): void {
-    for (const handle of this.#handles.values()) this.#close(handle.file, handle.pin.path)
+    for (const [number, handle] of Array.from(this.#handles.entries())) {
+      this.#handles.remove(number)
+      this.#close(handle.file, handle.pin.path)
+    }
   }
 
   #makeHandlers(): NativeHandlers {
@@ -115,7 +127,11 @@ export class Operations {
         else {
           const { file, waiting, failures, pin } = handle
           pin.gate?.open()
-          this.#reads.start({ path, file, waiting, failures, view, length, offset: low + high * 2 ** 32, answer })
+          this.#direct.comes(number)
+          const offset = low + high * 2 ** 32
+          if (this.#reads.start({ path, file, waiting, failures, view, length, offset, answer })) {
+            this.#direct.served(number, handle)
+          } else this.#direct.waited(handle)
         }
       },
       flush: (signal, _path, number) => {
@@ -157,9 +173,13 @@ export class Operations {
   #stat(path: string, node: Node<Content>, pin: Pin | undefined): Uint32Array {
     const shown = pin?.node ?? node
     const size = pin?.size ?? shownSize(shown)
-    const mtime = shown.kind === 'file' ? this.#pins.shownTime(path, shown) : clampTime(shown.mtime)
     if (shown.kind === 'file') this.#told.tell(path, size, performance.now())
-    return packStat({ node: shown, size, mtime, uid: this.#uid, gid: this.#gid })
+    return packStat(this.#statOf(path, shown, size))
+  }
+
+  #statOf(path: string, node: Node<Content>, size: Bytes): Stat {
+    const mtime = node.kind === 'file' ? this.#pins.shownTime(path, node) : clampTime(node.mtime)
+    return { node, size, mtime, uid: this.#uid, gid: this.#gid }
   }
 
   #readlink(signal: Signal<[string?]>, path: string): void {
@@ -175,12 +195,25 @@ export class Operations {
     this.#answer(signal, path, listing, (entries) => {
       const names = ['.', '..']
       const stats = [entryStat(THIS_FOLDER), entryStat(THIS_FOLDER)]
+      const whole = this.#native !== undefined && entries.length <= MOST_WHOLE
+      const words = whole ? new Uint32Array(entries.length * STAT_WORDS) : undefined
+      const parent = path === '/' ? '/' : `${path}/`
       for (const entry of showable(entries)) {
+        const at = (names.length - 2) * STAT_WORDS
         names.push(entry.name)
-        stats.push(entryStat(entry.node))
+        stats.push(this.#entryStat(parent, entry, words?.subarray(at, at + STAT_WORDS)))
       }
+      if (whole) this.#listings.given(path, entries, performance.now())
       signal(0, names, stats)
     })
+  }
+
+  /** All attributes of an entry, put into `words`, so that the native part can tell them a moment later; or its kind only. */
+  #entryStat(parent: string, { name, node }: Entry<Content>, words?: Uint32Array<ArrayBuffer>): Uint32Array {
+    if (words === undefined || (node.kind === 'file' && node.size === undefined)) return entryStat(node)
+    const path = parent + name
+    if (node.kind === 'file' && this.#pins.get(path) !== undefined) return entryStat(node)
+    return packStat(this.#statOf(path, node, shownSize(node)), words, this.#mount)
   }
 
   /** A path whose content was found wrong shows another one when its last handle is gone, which we learn a moment late. */
@@ -198,6 +231,8 @@ export class Operations {
   async #openOnce(path: string): Promise<number> {
     const node = this.#pins.get(path)?.node ?? (await this.#fileAt(path))
     const pin = this.#pins.take(path, this.#pins.get(path)?.node ?? node)
+    // What it shows while it is open, only we know.
+    this.#native?.forget(this.#mount, path)
     try {
       const file = await this.#deadlines.run(
         `opening ${path}`,
@@ -221,11 +256,15 @@ export class Operations {
     if (!this.#pins.found(pin, file.contentId, file.size)) {
       throw new OtherContent()
     }
-    const remaining = this.#told.remaining(pin.path, file.size, performance.now())
+    const now = performance.now()
+    const remaining = Math.max(
+      this.#told.remaining(pin.path, file.size, now),
+      this.#listings.remaining(pin.path, file.size, now),
+    )
     if (remaining > 0) await this.#deadlines.wait(remaining)
     await this.#pins.turn(pin)
     if (this.#deadlines.stopped) throw new AnnexfsError('ABORTED', 'the file system is being unmounted')
-    return this.#handles.add({ file, pin, waiting: new Set(), failures: new Failures() })
+    return this.#handles.add({ file, pin, waiting: new Set(), failures: new Failures(), served: 0 })
   }
 
   async #fileAt(path: string): Promise<FileNode<Content>> {
@@ -237,6 +276,7 @@ export class Operations {
   }
 
   #release(path: string, number: number): void {
+    this.#direct.revoke(number)
     const handle = this.#handles.remove(number)
     if (handle === undefined) return
     for (const read of handle.waiting) read.abort(new AnnexfsError('ABORTED', 'the file was closed'))
@@ -311,5 +351,9 @@ class OtherContent extends AnnexfsError {
     super('CORRUPT', 'the content changed while it was open; close it everywhere and open it again')
   }
 }
+
+/** Folders with more entries are listed without attributes: names.c would not keep them. */
+const MOST_WHOLE = 16_384
+let mounts = 0
 
 const THIS_FOLDER = { kind: 'dir', mtime: 0 } as const

@@ -47,17 +47,18 @@ export class Reads {
     return this.#late
   }
 
-  start(request: ReadRequest): void {
+  /** True when it was served at once. */
+  start(request: ReadRequest): boolean {
     const { file, offset, view } = request
     const expected = Math.max(0, Math.min(request.length, view.length, file.size - offset))
     if (expected === 0) {
       request.answer(0)
-      return
+      return false
     }
     const failed = request.failures.find(offset, offset + expected, performance.now())
     if (failed !== undefined) {
       request.answer(failed)
-      return
+      return false
     }
     const controller = new AbortController()
     let result: number | Promise<Uint8Array>
@@ -70,13 +71,14 @@ export class Reads {
       )
     } catch (error) {
       request.answer(this.#failed(request, error))
-      return
+      return false
     }
     if (typeof result !== 'number') {
       this.#wait(request, result, expected, controller)
-      return
+      return false
     }
     request.answer(result === expected ? expected : this.#failed(request, wrongCount(result, expected)))
+    return result === expected
   }
 
   #wait(request: ReadRequest, result: Promise<Uint8Array>, expected: Bytes, controller: AbortController): void {

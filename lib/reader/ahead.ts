@@ -107,9 +107,8 @@ export class Ahead {
   }
 
   /** Learns from a read and fetches what comes after it. */
-  follow(offset: Bytes, length: Bytes): Followed {
-    const now = performance.now()
-    const waited = this.#waited + (this.#waiting > 0 ? now - this.#waitedSince : 0)
+  follow(offset: Bytes, length: Bytes, now: Milliseconds = performance.now()): Followed {
+    const waited = this.#waited + (this.#waiting > 0 ? Math.max(0, now - this.#waitedSince) : 0)
     const before = this.#pattern
     this.#pattern = afterRead(before, { offset, length, now, clock: now - waited })
     this.#read += length

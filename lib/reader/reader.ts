@@ -1,6 +1,7 @@
 import type { CachedSpace } from '../cache/store.js'
 import type { Log } from '../log/log.js'
-import { pieceSize, type Bytes, type Slice } from '../space/space.js'
+import type { DirectRead } from '../space/direct.js'
+import { pieceSize, type Bytes, type Milliseconds, type Slice } from '../space/space.js'
 import { AnnexfsError } from '../errors.js'
 import { Ahead, streamingFor, type Followed, type PieceFetcher, type Streaming } from './ahead.js'
 import { Pending, type PendingRead } from './pending.js'
@@ -83,6 +84,24 @@ export class Reader {
     if (offset === 0) this.#ahead?.began(into.subarray(0, count))
     this.#ahead?.follow(offset, count)
     return count
+  }
+
+  /** Where what is cached of it lies; undefined when it is not on disk. */
+  direct(): DirectRead | undefined {
+    const { cache, slice } = this.#options
+    if (this.#closed) return undefined
+    const direct = cache.direct?.()
+    return direct === undefined ? undefined : { ...direct, start: slice.offset }
+  }
+
+  /** Cached bytes were read without asking. */
+  noted(offset: Bytes, count: Bytes, at: Milliseconds): void {
+    if (this.#closed) return
+    const { cache, slice } = this.#options
+    const { pieceLength } = slice.space
+    const start = slice.offset + offset
+    for (let index = Math.floor(start / pieceLength); index * pieceLength < start + count; index++) cache.used?.(index)
+    this.#ahead?.follow(offset, count, at)
   }
 
   /** Ends readahead; reads in progress are ended by their own signals. */

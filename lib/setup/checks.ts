@@ -1,6 +1,6 @@
 import { access, constants, readFile, stat } from 'node:fs/promises'
 import { AnnexfsError, systemCode } from '../errors.js'
-import { loadLoop } from '../fuse/loop.js'
+import { whyNoNativePart } from '../fuse/native-part.js'
 import { loadNative } from '../fuse/native.js'
 import { askVersion } from './program.js'
 
@@ -70,9 +70,9 @@ async function checkDevice(): Promise<CheckResult> {
 }
 
 function checkLoop(): Promise<CheckResult> {
-  const why = loadLoop()
+  const why = whyNoNativePart()
   if (why === undefined) return Promise.resolve({ ok: true, found: 'compiled and loaded' })
-  const found = `not used, so reads slow down after many bursts of parallel readers: ${why}`
+  const found = `not used, so reads of what is cached are slower: ${why}`
   return Promise.resolve({ ok: false, found, fix: 'sudo apt-get install tcc, then npm run build' })
 }
 

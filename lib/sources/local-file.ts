@@ -1,6 +1,7 @@
 import { constants, fstatSync, readSync, type Stats } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { AnnexfsError, reasonOf, systemCode } from '../errors.js'
+import type { PlainFile } from '../space/direct.js'
 import type { Bytes } from '../space/space.js'
 
 /** Names may be bytes: annexed keys need not be UTF-8. */
@@ -17,6 +18,8 @@ export interface LocalFile {
   read(offset: Bytes, length: Bytes): Promise<Uint8Array>
   /** Fills `into` from `offset`, without a trip through the thread pool: for files on a local disk. @throws as read. */
   readSync(offset: Bytes, into: Uint8Array): void
+  /** The open file itself, for who reads it elsewhere; undefined once it is closed. */
+  direct(): PlainFile | undefined
   close(): void
 }
 
@@ -94,6 +97,11 @@ class OpenFile implements LocalFile {
     } catch (error) {
       throw this.#failure(error)
     }
+  }
+
+  direct(): PlainFile | undefined {
+    if (this.#closed) return undefined
+    return { kind: 'file', data: this.#handle.fd, size: this.size, mtime: this.#mtime }
   }
 
   /** Safe while reads are under way: the last of them closes. */

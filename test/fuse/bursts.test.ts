@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { existsSync } from 'node:fs'
-import { LOOP_FILE } from '../../lib/fuse/loop.js'
+import { NATIVE_FILE } from '../../lib/fuse/native-part.js'
 import { mountInChild } from '../support/mount.js'
 
 const run = promisify(execFile)
@@ -45,7 +45,7 @@ print(*[value * 1e6 for value in best])
 
 test(
   'goal 13: 100 bursts of 150 readers: memory and tail latency grow by at most a tenth',
-  { timeout: 280_000, skip: existsSync(LOOP_FILE) ? false : 'NO C COMPILER: the native loop was not built' },
+  { timeout: 280_000, skip: existsSync(NATIVE_FILE) ? false : 'NO C COMPILER: the native loop was not built' },
   async (t) => {
     const file = { size: 256 * 1024, fill: 120 }
     const names = [...Array.from({ length: 150 }, (_, n) => `/f${n}`), '/latency']

@@ -21,7 +21,8 @@ export function makeVolume(argument: unknown): MadeVolume {
         if (every > 0)
           changer = setInterval(() => volume.set(path, { ...file, seed: (seed = (seed + 1) % 200) }), every)
       }
-      return { opens: volume.opens, closes: volume.closes, reads: volume.reads, aborted: volume.aborted }
+      const { opens, closes, reads, aborted, lookups } = volume
+      return { opens, closes, reads, aborted, lookups }
     },
   }
 }

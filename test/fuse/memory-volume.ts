@@ -53,6 +53,7 @@ export class MemoryVolume implements Volume {
   closes = 0
   aborted = 0
   reads = 0
+  lookups = 0
 
   constructor(spec: MemorySpec = {}) {
     this.#folder('/')
@@ -77,6 +78,7 @@ export class MemoryVolume implements Volume {
   }
 
   lookup(path: string): Node<Content> | undefined {
+    this.lookups += 1
     return this.#nodes.get(path)
   }
 

@@ -7,52 +7,18 @@
  * once waiting at the same time.
  *
  * Loaded with RTLD_GLOBAL before fuse-native, which then finds this function instead of libfuse's (native-notes.md).
- * Compiled without headers, so that the smallest of compilers will do: what is used of libc and libfuse is declared
- * here, and libfuse's functions are looked up when they are needed, for it is loaded later than this.
+ * libfuse's functions are looked up when they are needed, for it is loaded later than this. Reads of what is cached are
+ * answered by reads.c, before libfuse sees them.
  *
  * Who owns what: everything in `struct loop` is under its lock.
  */
 
-typedef unsigned long size_type;
+#include "system.h"
+
 struct session;
 struct channel;
 
-/* Larger than the types of glibc and musl on any machine, and as aligned. */
-union mutex { char bytes[64]; long aligned; };
-union semaphore { char bytes[64]; long aligned; };
-union attributes { char bytes[128]; long aligned; };
-union signals { char bytes[128]; long aligned; };
-
-extern void *malloc(size_type);
-extern void free(void *);
-extern void *mmap(void *, size_type, int, int, int, long);
-extern int munmap(void *, size_type);
-extern void *dlopen(const char *, int);
-extern void *dlsym(void *, const char *);
-extern int pthread_mutex_init(union mutex *, const void *);
-extern int pthread_mutex_lock(union mutex *);
-extern int pthread_mutex_unlock(union mutex *);
-extern int pthread_mutex_destroy(union mutex *);
-extern int sem_init(union semaphore *, int, unsigned);
-extern int sem_wait(union semaphore *);
-extern int sem_post(union semaphore *);
-extern int sem_destroy(union semaphore *);
-extern int pthread_attr_init(union attributes *);
-extern int pthread_attr_setdetachstate(union attributes *, int);
-extern int pthread_attr_setstacksize(union attributes *, size_type);
-extern int pthread_attr_destroy(union attributes *);
-extern int pthread_create(unsigned long *, const union attributes *, void *(*)(void *), void *);
-extern int pthread_sigmask(int, const union signals *, union signals *);
-extern int sigfillset(union signals *);
-
 enum {
-  LAZY = 1,             /* RTLD_LAZY */
-  DETACHED = 1,         /* PTHREAD_CREATE_DETACHED */
-  SET_MASK = 2,         /* SIG_SETMASK */
-  READ_WRITE = 3,       /* PROT_READ | PROT_WRITE */
-  PRIVATE_ZEROS = 34,   /* MAP_PRIVATE | MAP_ANONYMOUS */
-  INTERRUPTED = 4,      /* EINTR */
-  AGAIN = 11,           /* EAGAIN */
   STACK = 256 * 1024,   /* libfuse's own handlers need little */
   MOST_RECEIVING = 8    /* threads that wait for the kernel at once; the others are parked, the last one on top */
 };
@@ -63,6 +29,7 @@ struct loop {
   struct session *session;
   struct channel *channel;
   size_type buffer;
+  int device;
   int (*receive)(struct channel **, char *, size_type);
   void (*process)(struct session *, const char *, size_type, struct channel *);
   union mutex lock;
@@ -128,6 +95,7 @@ static void *work(void *argument) {
   struct loop *loop = self->loop;
   /* Room for the longest of requests, of which only the first page is ever touched: on the heap it would split it up. */
   char *buffer = mmap(0, loop->buffer, READ_WRITE, PRIVATE_ZEROS, -1, 0);
+  struct annexfs_room *room = annexfs_room_make();
   pthread_mutex_lock(&loop->lock);
   while (!loop->over && buffer != (char *)-1) {
     struct channel *channel = loop->channel;
@@ -155,7 +123,9 @@ static void *work(void *argument) {
     }
     if (loop->receiving == 0) relieve(loop);
     pthread_mutex_unlock(&loop->lock);
-    loop->process(loop->session, buffer, (size_type)got, channel);
+    if (!annexfs_read(loop->device, (const byte *)buffer, (size_type)got, room)) {
+      loop->process(loop->session, buffer, (size_type)got, channel);
+    }
     pthread_mutex_lock(&loop->lock);
   }
   loop->threads -= 1;
@@ -164,6 +134,7 @@ static void *work(void *argument) {
     pthread_mutex_unlock(&loop->lock);
     sem_destroy(&self->wake);
     if (buffer != (char *)-1) munmap(buffer, loop->buffer);
+    annexfs_room_free(room);
     free(self);
     if (last) sem_post(&loop->ended);
   }
@@ -176,17 +147,20 @@ int fuse_loop_mt(void *fuse) {
   struct session *(*session_of)(void *);
   struct channel *(*next_channel)(struct session *, struct channel *);
   size_type (*buffer_size)(struct channel *);
+  int (*device_of)(struct channel *);
   int started;
   if (library == 0) return -1;
   session_of = (struct session * (*)(void *)) dlsym(library, "fuse_get_session");
   next_channel = (struct channel * (*)(struct session *, struct channel *)) dlsym(library, "fuse_session_next_chan");
   buffer_size = (size_type(*)(struct channel *))dlsym(library, "fuse_chan_bufsize");
+  device_of = (int (*)(struct channel *))dlsym(library, "fuse_chan_fd");
   loop.receive = (int (*)(struct channel **, char *, size_type))dlsym(library, "fuse_chan_recv");
   loop.process = (void (*)(struct session *, const char *, size_type, struct channel *))dlsym(library, "fuse_session_process");
-  if (!session_of || !next_channel || !buffer_size || !loop.receive || !loop.process) return -1;
+  if (!session_of || !next_channel || !buffer_size || !device_of || !loop.receive || !loop.process) return -1;
   loop.session = session_of(fuse);
   loop.channel = next_channel(loop.session, 0);
   loop.buffer = buffer_size(loop.channel);
+  loop.device = device_of(loop.channel);
   loop.parked = 0;
   loop.receiving = 0;
   loop.threads = 0;
@@ -202,11 +176,6 @@ int fuse_loop_mt(void *fuse) {
   }
   sem_destroy(&loop.ended);
   pthread_mutex_destroy(&loop.lock);
+  annexfs_names_over(fuse);
   return started != 0 || loop.failed ? -1 : 0;
-}
-
-/* What Node.js asks of a file that it loads (Node-API): nothing to give. */
-void *napi_register_module_v1(void *environment, void *exports) {
-  (void)environment;
-  return exports;
 }

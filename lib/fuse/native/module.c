@@ -1,0 +1,119 @@
+/*
+ * What Node.js asks of a file that it loads (Node-API), and gives to lib/fuse/native-part.ts: the functions of reads.c and
+ * names.c. Arguments are those that native-part.ts passes, and are not checked again.
+ */
+#include "system.h"
+
+typedef struct napi_env_type *env_type;
+typedef struct napi_value_type *value_type;
+typedef struct napi_info_type *info_type;
+
+extern int napi_create_function(env_type, const char *, size_type, value_type (*)(env_type, info_type), void *, value_type *);
+extern int napi_set_named_property(env_type, value_type, const char *, value_type);
+extern int napi_get_cb_info(env_type, info_type, size_type *, value_type *, value_type *, void **);
+extern int napi_get_value_double(env_type, value_type, double *);
+extern int napi_get_value_string_utf8(env_type, value_type, char *, size_type, size_type *);
+extern int napi_get_typedarray_info(env_type, value_type, int *, size_type *, void **, value_type *, size_type *);
+extern int napi_create_double(env_type, double, value_type *);
+
+extern int annexfs_grant(word, int, int, const double *);
+extern int annexfs_layout_length(void);
+extern void annexfs_revoke(word);
+extern int annexfs_collect(word, double *, word);
+extern double annexfs_served(void);
+extern void annexfs_forget(double, const char *);
+
+enum { LONGEST_PATH = 65536, MOST_ARGUMENTS = 4 };
+
+double annexfs_now(void) {
+  struct timespec time;
+  clock_gettime(MONOTONIC, &time);
+  return (double)time.seconds * 1e3 + (double)time.nanoseconds / 1e6;
+}
+
+struct arguments { value_type values[MOST_ARGUMENTS]; };
+
+static struct arguments arguments_of(env_type env, info_type info) {
+  struct arguments given;
+  size_type count = MOST_ARGUMENTS;
+  memset(&given, 0, sizeof given);
+  napi_get_cb_info(env, info, &count, given.values, 0, 0);
+  return given;
+}
+
+static double number_of(env_type env, value_type value) {
+  double number = 0;
+  napi_get_value_double(env, value, &number);
+  return number;
+}
+
+/* The numbers of a Float64Array. */
+static double *numbers_of(env_type env, value_type value, size_type *count) {
+  void *numbers = 0;
+  int type;
+  *count = 0;
+  napi_get_typedarray_info(env, value, &type, count, &numbers, 0, 0);
+  return numbers;
+}
+
+static value_type number(env_type env, double value) {
+  value_type made = 0;
+  napi_create_double(env, value, &made);
+  return made;
+}
+
+/* grant(handle, data, index, layout): 1 or 0 */
+static value_type grant(env_type env, info_type info) {
+  struct arguments given = arguments_of(env, info);
+  size_type count;
+  const double *layout = numbers_of(env, given.values[3], &count);
+  if (layout == 0 || count != (size_type)annexfs_layout_length()) return number(env, 0);
+  return number(env, annexfs_grant((word)number_of(env, given.values[0]), (int)number_of(env, given.values[1]),
+                                   (int)number_of(env, given.values[2]), layout));
+}
+
+/* revoke(handle) */
+static value_type revoke(env_type env, info_type info) {
+  struct arguments given = arguments_of(env, info);
+  annexfs_revoke((word)number_of(env, given.values[0]));
+  return 0;
+}
+
+/* collect(handle, notes): how many */
+static value_type collect(env_type env, info_type info) {
+  struct arguments given = arguments_of(env, info);
+  size_type count;
+  double *into = numbers_of(env, given.values[1], &count);
+  return number(env, into == 0 ? 0 : annexfs_collect((word)number_of(env, given.values[0]), into, (word)(count / 3)));
+}
+
+/* served(): reads that were answered here since the start */
+static value_type served(env_type env, info_type info) {
+  (void)info;
+  return number(env, annexfs_served());
+}
+
+/* forget(mount, path) */
+static value_type forget(env_type env, info_type info) {
+  struct arguments given = arguments_of(env, info);
+  char path[LONGEST_PATH];
+  size_type length;
+  if (napi_get_value_string_utf8(env, given.values[1], path, sizeof path, &length) == 0) {
+    annexfs_forget(number_of(env, given.values[0]), path);
+  }
+  return 0;
+}
+
+static void give(env_type env, value_type exports, const char *name, value_type (*call)(env_type, info_type)) {
+  value_type made;
+  if (napi_create_function(env, name, (size_type)-1, call, 0, &made) == 0) napi_set_named_property(env, exports, name, made);
+}
+
+void *napi_register_module_v1(void *environment, void *exports) {
+  give(environment, exports, "grant", grant);
+  give(environment, exports, "revoke", revoke);
+  give(environment, exports, "collect", collect);
+  give(environment, exports, "served", served);
+  give(environment, exports, "forget", forget);
+  return exports;
+}
