@@ -27,7 +27,7 @@ if (files.length === 0) {
 }
 
 /** In milliseconds. A test file that does not end must not keep everybody waiting. */
-const LONGEST_FILE = long ? 3_600_000 : 300_000
+const LONGEST_FILE = long ? 3_600_000 : 600_000
 
 const before = leftovers()
 const child = spawn(

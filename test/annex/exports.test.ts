@@ -45,7 +45,7 @@ test('several paths of one key are given in order, and boundedly many', () => {
 
 test(
   'keys are found in the trees that git-annex exported, locked, unlocked and with odd names',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const world = await annexWorld(t)
     await world.repository('r')
@@ -91,7 +91,7 @@ test(
   },
 )
 
-test('trees that were begun are looked at after those that are complete', { timeout: 60_000 }, async (t) => {
+test('trees that were begun are looked at after those that are complete', { timeout: 180_000 }, async (t) => {
   const world = await annexWorld(t)
   await world.repository('r')
   const [from, to, one, two, three] = ['11111111-1111', '22222222-2222', 'a', 'b', 'c'].map((text) =>
@@ -108,7 +108,7 @@ test('trees that were begun are looked at after those that are complete', { time
   assert.deepEqual(await annex.exportedTrees(to ?? ''), [one, three, two])
 })
 
-test('goal 37: hostile trees give no path that leads elsewhere', { timeout: 60_000 }, async (t) => {
+test('goal 37: hostile trees give no path that leads elsewhere', { timeout: 180_000 }, async (t) => {
   const world = await annexWorld(t)
   await world.repository('r')
   const target = '.git/annex/objects/xx/yy/SHA256E-s1--a/SHA256E-s1--a'
@@ -126,7 +126,7 @@ test('goal 37: hostile trees give no path that leads elsewhere', { timeout: 60_0
   assert.deepEqual((await exports.paths(keyOf('SHA256E-s1--a'), [tree])).map(String), ['good'])
 })
 
-test('a tree whose paths do not fit is warned about once', { timeout: 60_000 }, async (t) => {
+test('a tree whose paths do not fit is warned about once', { timeout: 180_000 }, async (t) => {
   const world = await annexWorld(t)
   await world.repository('r')
   await world.addAnnexed('r', { a: 'a', b: 'b', c: 'c' })

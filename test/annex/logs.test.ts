@@ -155,7 +155,7 @@ test('no input makes the parsers throw', () => {
   )
 })
 
-test('goal 38: logs of a million lines are read in at most 2 s', { timeout: 60_000 }, () => {
+test('goal 38: logs of a million lines are read in at most 2 s', { timeout: 180_000 }, () => {
   const lines: string[] = []
   for (let index = 0; index < 1_000_000; index++) lines.push(`${index}.123456789s 1 uuid-${index % 500_000}\n`)
   const logs: readonly (readonly [string, string])[] = [

@@ -298,7 +298,7 @@ test('goal 37: an object behind a symbolic link is not followed', async (t) => {
 
 test(
   'goal 38: a hostile git-annex branch is read in bounded time, bad uuids left out',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const world = await annexWorld(t)
     await world.repository('r')

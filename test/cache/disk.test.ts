@@ -126,7 +126,7 @@ test('goal 18: another folder is put in its place: it is left alone until it is 
   await rename(folder, `${folder}.old`)
   await mkdir(folder)
   writeFileSync(join(folder, 'thesis.txt'), 'mine')
-  await until('it notices', async () => !(await put(cached, 0)), 5000)
+  await until('it notices', async () => !(await put(cached, 0)))
   await sleep(1200)
   assert.equal((await tally(cached)).wrong, 0)
   await rm(folder, { recursive: true })
@@ -185,7 +185,7 @@ test(
     // What a file system does to itself after an error; an orderly remount is refused while files are open for writing.
     execFileSync('mount', ['-o', 'remount,errors=remount-ro', disk.mountPoint])
     writeFileSync(`/sys/fs/ext4/${disk.device}/trigger_fs_error`, 'test')
-    await until('writing fails', async () => !(await put(others[0] as (typeof others)[0], 0)), 5000)
+    await until('writing fails', async () => !(await put(others[0] as (typeof others)[0], 0)))
     const { right, wrong } = await tally(cached, 'sync')
     t.diagnostic(`read-only: ${right} of 40 pieces still served`)
     assert.equal(wrong, 0)

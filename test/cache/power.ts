@@ -40,7 +40,7 @@ export async function powerLossRound(disk: Disk, random: () => number): Promise<
   const writers = [writer(), writer(), writer(), writer()]
   await sleep(pick(random, 250))
   // Some of it reaches the disk, at a moment that has nothing to do with what is being written.
-  if (random() < 0.7) execFileSync('sync', ['-f', disk.mountPoint], { timeout: 20_000 })
+  if (random() < 0.7) execFileSync('sync', ['-f', disk.mountPoint], { timeout: 120_000 })
   await sleep(pick(random, 60))
   disk.cutPower()
   on.yes = false

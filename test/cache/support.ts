@@ -151,7 +151,7 @@ export function seedFor(t: { diagnostic(message: string): void }): number {
   return seed
 }
 
-export async function until(what: string, holds: () => boolean | Promise<boolean>, within = 15_000): Promise<void> {
+export async function until(what: string, holds: () => boolean | Promise<boolean>, within = 60_000): Promise<void> {
   const deadline = performance.now() + within
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`waited ${within} ms in vain: ${what}`)

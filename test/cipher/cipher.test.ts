@@ -17,7 +17,7 @@ import { temporaryFolder } from '../support/temp.js'
 import { readAll, spaceOf } from '../sources/contract.js'
 import { RemoteWorld } from '../sources/remote-key-world.js'
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 function keyOf(raw: string): Key {
   const key = parseKey(raw)
@@ -99,7 +99,7 @@ function hmac(secret: string, text: string | Buffer): string {
   return createHash('sha1').update(padded(0x5c)).update(inner).digest('hex')
 }
 
-test('settings that cannot work are refused, and say why', { timeout: 20_000 }, async (t) => {
+test('settings that cannot work are refused, and say why', { timeout: 180_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   const { config } = newSecret()
   const open = (changes: Record<string, string | undefined>): Promise<Cipher | undefined> => {
@@ -122,7 +122,7 @@ test('settings that cannot work are refused, and say why', { timeout: 20_000 }, 
 
 test(
   'goal 26: a tampered, cut, joined, unprotected or foreign object is an error without a byte',
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { cipher, encrypt, home } = await shared(t)
     const content = randomBytes(300_000)
@@ -163,7 +163,7 @@ test(
 
 test(
   'goal 26: a message that unpacks to a gigabyte is stopped at the expected size',
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { cipher, encrypt } = await shared(t)
     const bomb = await encrypt(Buffer.alloc(400 * 1024 * 1024))
@@ -205,7 +205,7 @@ async function encryptedWorld(
 
 test(
   'one gpg reads an object for all of its pieces, and goal 43: no secret is in its arguments or environment',
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async (t) => {
     const home = await gpgHome(t)
     for (const settings of [['encryption=shared'], ['encryption=hybrid', `keyid=${home.keyId}`]]) {
@@ -235,7 +235,7 @@ test(
   },
 )
 
-test('a gpg that hangs, and all that it started, is gone when the reader gives up', { timeout: 60_000 }, async (t) => {
+test('a gpg that hangs, and all that it started, is gone when the reader gives up', { timeout: 180_000 }, async (t) => {
   const { program, notes } = await inPlaceOfGpg(t, 'sleep 1000 & sleep 1000')
   const { config } = newSecret()
   const folder = await temporaryFolder(t)
@@ -267,7 +267,7 @@ async function groupOf(group: number): Promise<number[]> {
   return found
 }
 
-test("what hinders the user's gpg is said, with what to do, and tried again later", { timeout: 120_000 }, async (t) => {
+test("what hinders the user's gpg is said, with what to do, and tried again later", { timeout: 180_000 }, async (t) => {
   const home = await gpgHome(t)
   const locked = await home.newKey('locked', 'opensesame')
   await writeFile(join(home.folder, 'gpg.conf'), 'pinentry-mode loopback\npassphrase opensesame\n')
@@ -296,7 +296,7 @@ test("what hinders the user's gpg is said, with what to do, and tried again late
 
 test(
   'settings for gpg of a repository of another user are not used',
-  { timeout: 60_000, skip: process.getuid?.() !== 0 },
+  { timeout: 180_000, skip: process.getuid?.() !== 0 },
   async (t) => {
     const { world } = await encryptedWorld(t, 'encryption=shared')
     await world.annex.git('here', 'config', 'gpg.program', '/tmp/evil')
@@ -313,7 +313,7 @@ test(
   },
 )
 
-test('embedded credentials are read, encrypted and not', { timeout: 60_000 }, async (t) => {
+test('embedded credentials are read, encrypted and not', { timeout: 180_000 }, async (t) => {
   const { cipher, encrypt } = await shared(t)
   const clear = Buffer.from('AKID\nse/cret+\n')
   const given = { user: 'AKID', password: 'se/cret+' }
@@ -329,7 +329,7 @@ test('embedded credentials are read, encrypted and not', { timeout: 60_000 }, as
 
 test(
   'goal 26: chunks that are swapped, missing or overlong in an encrypted store are an error',
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, content, key } = await encryptedWorld(t, 'encryption=shared', 'chunk=200KB')
     const annex = await world.open()

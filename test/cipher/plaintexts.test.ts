@@ -40,7 +40,7 @@ async function taken(body: AsyncIterable<Uint8Array>): Promise<number> {
 
 test(
   'readers of one object share one decryption, and its bytes are kept for the next',
-  { timeout: 10_000 },
+  { timeout: 180_000 },
   async () => {
     const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 20 })
     const made: Watched[] = []
@@ -60,7 +60,7 @@ test(
   },
 )
 
-test('what is kept is bounded in memory and files, the least recently used goes', { timeout: 10_000 }, async () => {
+test('what is kept is bounded in memory and files, the least recently used goes', { timeout: 180_000 }, async () => {
   const plaintexts = new Plaintexts({ memory: 1000, files: 2, idle: 60_000 })
   const made = new Map<string, Watched>()
   const read = async (id: string, size: number, onFile = false): Promise<void> => {
@@ -79,7 +79,7 @@ test('what is kept is bounded in memory and files, the least recently used goes'
   assert.ok([...made.values()].every(({ closed }) => closed <= 1))
 })
 
-test('a decryption goes on for those who stay, and ends with the last who leaves', { timeout: 10_000 }, async () => {
+test('a decryption goes on for those who stay, and ends with the last who leaves', { timeout: 180_000 }, async () => {
   const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 1000 })
   let flight: FlightDemand | undefined
   const late = watched(10)
@@ -104,7 +104,7 @@ test('a decryption goes on for those who stay, and ends with the last who leaves
   assert.equal(late.closed, 1, 'one that was ready nevertheless is closed')
 })
 
-test('a failure is told to all who wait, and not kept', { timeout: 10_000 }, async () => {
+test('a failure is told to all who wait, and not kept', { timeout: 180_000 }, async () => {
   const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 1000 })
   let tries = 0
   const make = async (): Promise<Plaintext> => {
@@ -118,7 +118,7 @@ test('a failure is told to all who wait, and not kept', { timeout: 10_000 }, asy
   assert.equal(await taken(plaintexts.read('a', make, range, DEMAND)), 10)
 })
 
-test('a plaintext of another length is an error, in memory and on disk', { timeout: 20_000 }, async (t) => {
+test('a plaintext of another length is an error, in memory and on disk', { timeout: 180_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   for (const size of [1000, 20 * 1024 * 1024]) {
     for (const difference of [-1, 0, 1]) {
@@ -138,7 +138,7 @@ test('a plaintext of another length is an error, in memory and on disk', { timeo
   await assert.rejects(plaintextSink({ size: 2 ** 52, most: 2 ** 52, folder }), { code: 'SYSTEM', message: /free/ })
 })
 
-test('slots are few, given back, and go to who is waited for first', { timeout: 10_000 }, async () => {
+test('slots are few, given back, and go to who is waited for first', { timeout: 180_000 }, async () => {
   const slots = new Slots(2)
   const order: string[] = []
   const first = await slots.take(never, () => 'fill')
@@ -158,7 +158,7 @@ test('slots are few, given back, and go to who is waited for first', { timeout: 
   assert.deepEqual(order, ['read', 'fill', 'readahead'])
 })
 
-test('a large plaintext takes its room from the cache, and gives it back', { timeout: 20_000 }, async (t) => {
+test('a large plaintext takes its room from the cache, and gives it back', { timeout: 180_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   const size = 20 * 1024 * 1024
   const inner = privateRoom(2 * size)

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { makeSample, REACH_NGINX } from '../support/sample.js'
 import { annexfs } from '../support/session.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 
 test('cache info, check and clear: what is there, what was damaged, and nothing', LIMIT, async (t) => {
   const sample = await makeSample(t, { some: 2_000_000 })

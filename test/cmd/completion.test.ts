@@ -7,7 +7,7 @@ import { test, type TestContext } from 'node:test'
 import { annexfs, homeOf, runProgram } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 
 async function hasShell(shell: string): Promise<boolean> {
   return (await runProgram('sh', ['-c', `command -v ${shell}`])).code === 0

@@ -12,7 +12,7 @@ import { annexWorld } from '../support/annex.js'
 import { annexfs, mountSession, runProgram } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const MOUNT: Command = {
   name: 'mount',
   summary: '',

@@ -10,7 +10,7 @@ import { makeTorrent, pseudoRandom, startLibtorrent, until } from '../support/pe
 import { annexfs, AT_HOME, homeOf, PROGRAM, type CommandResult } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const MIB = 1024 * 1024
 
 /** `annexfs get`, with one cache for a test. */
@@ -179,7 +179,7 @@ test('a folder that cannot be made is an error, also where it would be tried for
     ['/proc/annexfs-test', /cannot make the folder \/proc\/annexfs-test: ENOENT/],
     [taken, /cannot make the folder .*taken: something else is there/],
   ] as const) {
-    const { code, stderr } = await annexfs(t, ['get', ...cache, repository, 'file', '--to', to], { timeout: 20_000 })
+    const { code, stderr } = await annexfs(t, ['get', ...cache, repository, 'file', '--to', to], { timeout: 120_000 })
     assert.equal(code, 6, stderr)
     assert.match(stderr, why)
   }

@@ -5,7 +5,7 @@ import { COMMIT_TIME } from '../support/annex.js'
 import { makeSample, PIECE, REACH_NGINX } from '../support/sample.js'
 import { annexfs, PROGRAM, runProgram } from '../support/session.js'
 
-const LIMIT = { timeout: 90_000 }
+const LIMIT = { timeout: 180_000 }
 
 test('cat writes exactly the bytes that are asked for, past the end too', LIMIT, async (t) => {
   const sample = await makeSample(t, { empty: 0, some: 3 * PIECE + 777 })

@@ -10,7 +10,7 @@ import { pseudoRandom } from '../support/peers.js'
 import { makeSample, PIECE, REACH_NGINX } from '../support/sample.js'
 import { annexfs, PROGRAM, runProgram, within, type CommandResult } from '../support/session.js'
 
-const LIMIT = { timeout: 90_000 }
+const LIMIT = { timeout: 180_000 }
 const REF = 'refs/annexfs/manifests'
 
 /** Runs annexfs with the git settings of the world's user. */
@@ -22,7 +22,7 @@ function run(
 ): Promise<CommandResult> {
   const cache = ['--cache-dir', join(world.folder, 'cache'), '--min-free=1MiB', '--no-dht', '--no-lsd']
   const settings = { GIT_CONFIG_GLOBAL: join(world.folder, 'gitconfig'), ...env }
-  return annexfs(t, [args[0] ?? '', ...cache, ...args.slice(1)], { env: settings, timeout: 60_000 })
+  return annexfs(t, [args[0] ?? '', ...cache, ...args.slice(1)], { env: settings, timeout: 120_000 })
 }
 
 async function manifestsIn(world: AnnexWorld, repository: string): Promise<readonly string[]> {
@@ -159,9 +159,9 @@ test('interrupted, manifest records what it has done, and goes on from there', L
   t.after(() => child.kill('SIGKILL'))
   let said = ''
   child.stdout.on('data', (text: Buffer) => (said += text.toString()))
-  await within(20_000, 'the fetch', reached)
+  await within(60_000, 'the fetch', reached)
   child.kill('SIGINT')
-  await within(20_000, 'the end', once(child, 'close'))
+  await within(60_000, 'the end', once(child, 'close'))
   assert.equal(child.exitCode, 1)
   assert.match(said, /2 recorded/)
   assert.equal((await manifestsIn(world, 'a')).length, 2)

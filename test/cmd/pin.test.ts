@@ -9,7 +9,7 @@ import { pseudoRandom } from '../support/peers.js'
 import { annexfs, AT_HOME, homeOf, mountSession, type CommandResult } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const MIB = 1024 * 1024
 
 const FILES = {

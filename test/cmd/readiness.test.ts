@@ -8,7 +8,7 @@ import { startProcess, type TestProcess } from '../support/process.js'
 import { annexfs, mountSession, runProgram } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTRIB = fileURLToPath(new URL('../../../contrib/', import.meta.url))
 
 /** Stands for the service manager: prints a line for each datagram. File descriptors (a barrier) are closed at once. */

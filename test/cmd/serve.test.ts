@@ -8,7 +8,7 @@ import { makeSample } from '../support/sample.js'
 import { annexfs, AT_HOME, homeOf, mountSession } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 const SECRET = 'correct-horse-battery'
 const bearer = { headers: { Authorization: `Bearer ${SECRET}` } }
 
@@ -107,7 +107,7 @@ test('options that do not go together, or let others in, are exit code 2', LIMIT
     [['mount', ...AT_HOME, '--token', repository, folder], /--listen/],
     [['mount', ...AT_HOME, '--allow-host', 'x', repository, folder], /--listen/],
   ] as const) {
-    const { code, stderr } = await annexfs(t, args, { timeout: 20_000 })
+    const { code, stderr } = await annexfs(t, args, { timeout: 120_000 })
     assert.equal(code, 2, `${args.slice(2).join(' ')}: ${stderr}`)
     assert.match(stderr, pattern)
     assert.doesNotMatch(stderr, /\n {2,}at /)

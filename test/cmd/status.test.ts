@@ -14,7 +14,7 @@ import { annexfs, homeOf, mountSession, PROGRAM, runProgram } from '../support/s
 import { setStation } from '../support/station.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const MIB = 1024 * 1024
 
 test('status tells what a mount does, in 80 columns, for people and as JSON', LIMIT, async (t) => {

@@ -26,7 +26,7 @@ import { makeTorrent, pseudoRandom, startLibtorrent, type LibtorrentPeer } from 
 import { annexfs, AT_HOME, homeOf, PROGRAM, runProgram } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 const PIECE = 32 * 1024
 
 interface Swarm {
@@ -359,7 +359,7 @@ test('download goes on where it was stopped, killed or damaged', LIMIT, async (t
   await part.write(Buffer.from('damage'), 0, 6, PIECE + 5)
   await part.close()
   const uploaded = await uploadedBy(swarm)
-  const last = await annexfs(t, args('last'), { timeout: 60_000 })
+  const last = await annexfs(t, args('last'), { timeout: 120_000 })
   assert.equal(last.code, 0, last.stderr)
   await sameTree(join(to, 'Films'), swarm.root)
   const fetched = (await uploadedBy(swarm)) - uploaded
@@ -477,7 +477,7 @@ test('download that gets nothing ends with exit code 4 after its patience', LIMI
   const to = await temporaryFolder(t)
   const args = ['--to', to, '--patience=2s', '--read-timeout=1s', `--cache-dir=${join(to, 'cache')}`, ...AT_HOME]
   for (const source of [torrent.file, `magnet:?xt=urn:btih:${torrent.metainfo.infohash}`]) {
-    const { code, stderr } = await annexfs(t, ['torrent', 'download', source, ...args], { timeout: 40_000 })
+    const { code, stderr } = await annexfs(t, ['torrent', 'download', source, ...args], { timeout: 120_000 })
     assert.equal(code, 4, stderr)
     assert.doesNotMatch(stderr, /\n {2,}at /)
   }

@@ -6,7 +6,7 @@ import { annexWorld } from '../support/annex.js'
 import { annexfs } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const COMMANDS = [
   'mount',
   'unmount',

@@ -15,7 +15,7 @@ import { silentLog } from '../../lib/log/log.js'
 import { until } from '../support/peers.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 30_000 }
+const LIMIT = { timeout: 180_000 }
 
 /** Until the client gives up. */
 const forever: Method = (_params, { signal }) =>

@@ -15,7 +15,7 @@ import { silentLog } from '../../lib/log/log.js'
 import { runProgram } from '../support/session.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 30_000 }
+const LIMIT = { timeout: 180_000 }
 const NAME = socketName('/mnt/somewhere')
 const NOBODY = 65_534
 

@@ -10,7 +10,7 @@ import { pseudoRandom } from '../support/peers.js'
 import { makeSample } from '../support/sample.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 
 /** An engine that may reach the servers of the test. */
 async function engineOf(
@@ -32,7 +32,7 @@ async function readAll(file: OpenFile): Promise<Buffer> {
   const parts: Buffer[] = []
   const own = Buffer.alloc(128 * 1024)
   for (let at = 0; at < file.size;) {
-    const result = await file.read(at, own.length, own, AbortSignal.timeout(10_000))
+    const result = await file.read(at, own.length, own, AbortSignal.timeout(60_000))
     const bytes = typeof result === 'number' ? Buffer.from(own.subarray(0, result)) : Buffer.from(result)
     assert.ok(bytes.length > 0)
     parts.push(bytes)
@@ -50,12 +50,12 @@ test('many opens of a key without a size ask its server once', LIMIT, async (t) 
   await world.git('a', 'commit', '--quiet', '-m', 'url')
   const before = server.requests.length
   const engine = await engineOf(t, [repository])
-  assert.equal((await engine.volume.lookup('/x', AbortSignal.timeout(1000)))?.kind, 'file')
+  assert.equal((await engine.volume.lookup('/x', AbortSignal.timeout(60_000)))?.kind, 'file')
   const files = await Promise.all(Array.from({ length: 20 }, () => openAt(engine, '/x')))
   assert.equal(server.requests.length - before, 1)
   for (const file of files) assert.equal(file.size, content.length)
   assert.ok(content.equals(await readAll(files[7] ?? assert.fail())))
-  const node = await engine.volume.lookup('/x', AbortSignal.timeout(1000))
+  const node = await engine.volume.lookup('/x', AbortSignal.timeout(60_000))
   assert.equal(node?.kind === 'file' ? node.size : undefined, content.length)
   for (const file of files) file.close()
 })
@@ -100,10 +100,10 @@ test(
     const engine = await engineOf(t, [repository], { readahead: 0 })
     const file = await openAt(engine, '/x')
     const own = Buffer.alloc(1000)
-    const first = await file.read(0, 1000, own, AbortSignal.timeout(10_000))
+    const first = await file.read(0, 1000, own, AbortSignal.timeout(60_000))
     assert.ok(contents[0]?.subarray(0, 1000).equals(typeof first === 'number' ? own : first))
     version = 1
-    await assert.rejects(async () => file.read(500_000, 1000, own, AbortSignal.timeout(10_000)), /has changed since/)
+    await assert.rejects(async () => file.read(500_000, 1000, own, AbortSignal.timeout(60_000)), /has changed since/)
     file.close()
     const again = await openAt(engine, '/x')
     assert.notEqual(again.contentId, file.contentId)
@@ -126,7 +126,7 @@ test('content that is at another URL now is not mixed with what the first one ga
   const own = Buffer.alloc(1000)
   const before = await engineOf(t, [repository], { readahead: 0, cacheFolder })
   const file = await openAt(before, '/x')
-  const start = await file.read(0, 1000, own, AbortSignal.timeout(10_000))
+  const start = await file.read(0, 1000, own, AbortSignal.timeout(60_000))
   assert.ok(old.subarray(0, 1000).equals(typeof start === 'number' ? own : start))
   file.close()
   await before.volume.close()
@@ -135,7 +135,7 @@ test('content that is at another URL now is not mixed with what the first one ga
   await world.annex('a', 'registerurl', key, `${second.url}/x`)
   const after = await engineOf(t, [repository], { readahead: 0, cacheFolder })
   const opened = await openAt(after, '/x')
-  await assert.rejects(async () => opened.read(500_000, 1000, own, AbortSignal.timeout(10_000)), /has changed since/)
+  await assert.rejects(async () => opened.read(500_000, 1000, own, AbortSignal.timeout(60_000)), /has changed since/)
   opened.close()
   const again = await openAt(after, '/x')
   assert.ok(fresh.equals(await readAll(again)))

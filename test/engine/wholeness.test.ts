@@ -8,7 +8,7 @@ import { fetchBudget } from '../../lib/scheduler/budget.js'
 import { Fetcher } from '../../lib/scheduler/fetcher.js'
 import { bytesOf, memoryCache, memorySource, spaceOf } from '../support/memory.js'
 
-const LIMIT = { timeout: 10_000 }
+const LIMIT = { timeout: 180_000 }
 
 /** Has content of eleven pieces brought into a cache that behaves in some way, and checked there. */
 async function fillThrough(behaviour: (kept: CachedSpace) => Partial<CachedSpace>): Promise<void> {

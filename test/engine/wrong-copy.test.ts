@@ -8,7 +8,7 @@ import { annexWorld } from '../support/annex.js'
 import { engineFor, readFrom } from '../support/engine.js'
 import { toyWorld } from '../support/external/toy.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const content = randomBytes(500_077)
 /** Sources are looked for afresh after a failure not before this, in milliseconds. */
 const LOOKS_AGAIN = 2_100

@@ -24,7 +24,7 @@ async function deviceOf(mount: ChildMount): Promise<string> {
 
 test(
   'an abort that comes late does not hit the mount that was given the same device number since',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     assert.ok(await ensureControl(silentLog), 'the control files of FUSE are needed (root)')
     const first = await mountInChild(t, MEMORY, FILES)
@@ -51,7 +51,7 @@ test(
 
 test(
   'a mount that was taken away unseen does not end another that got its numbers',
-  { timeout: 60_000, skip: process.getuid?.() === 0 ? false : 'needs root' },
+  { timeout: 180_000, skip: process.getuid?.() === 0 ? false : 'needs root' },
   async (t) => {
     for (let tries = 0; ; tries++) {
       const old = await mountInChild(t, MEMORY, { '/file': { size: 4, text: 'text' } })
@@ -71,7 +71,7 @@ test(
   },
 )
 
-test('a mount whose folder was renamed is still its own, and can be unmounted', { timeout: 60_000 }, async (t) => {
+test('a mount whose folder was renamed is still its own, and can be unmounted', { timeout: 180_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   await mkdir(join(folder, 'old', 'mount'), { recursive: true })
   const mount = await mountInChild(

@@ -53,7 +53,7 @@ async function run(program: string, ...args: string[]): Promise<string> {
   return out.trim()
 }
 
-test('goal 3: sendfile, splice, mmap, O_DIRECT, cp and tar give the same bytes', { timeout: 60_000 }, async (t) => {
+test('goal 3: sendfile, splice, mmap, O_DIRECT, cp and tar give the same bytes', { timeout: 180_000 }, async (t) => {
   for (const delay of [undefined, 2]) {
     const file = { size: SIZE, seed: 7, ...(delay === undefined ? {} : { delay }) }
     const mount = await mountInChild(t, MEMORY, { '/data.bin': file })
@@ -76,7 +76,7 @@ test('goal 3: sendfile, splice, mmap, O_DIRECT, cp and tar give the same bytes',
   }
 })
 
-test('odd offsets around the end give what is there and nothing more', { timeout: 30_000 }, async (t) => {
+test('odd offsets around the end give what is there and nothing more', { timeout: 180_000 }, async (t) => {
   const sizes = [0, 1, 4095, 4096, 4097, 131_072, 131_073]
   const spec = Object.fromEntries(sizes.map((size) => [`/f${size}`, { size, seed: size }]))
   const big = 5 * 1024 ** 3
@@ -110,7 +110,7 @@ test('odd offsets around the end give what is there and nothing more', { timeout
   }
 })
 
-test('a reader that fails or gives too little is EIO, never short and never zeros', { timeout: 30_000 }, async (t) => {
+test('a reader that fails or gives too little is EIO, never short and never zeros', { timeout: 180_000 }, async (t) => {
   const mount = await mountInChild(t, MEMORY, {
     '/fails': { size: 10_000, fails: 'UNAVAILABLE' },
     '/late': { size: 10_000, fails: 'TIMED_OUT' },

@@ -13,7 +13,7 @@ const SIZE = 300_000
 
 test(
   'content that changes between opens is read anew, although size and time are the same',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const mount = await mountInChild(t, MEMORY, { '/f': { size: SIZE, seed: 1 } })
     const path = `${mount.path}/f`
@@ -28,7 +28,7 @@ test(
   },
 )
 
-test('pages are kept over opens while the content is the same', { timeout: 30_000 }, async (t) => {
+test('pages are kept over opens while the content is the same', { timeout: 180_000 }, async (t) => {
   const mount = await mountInChild(t, MEMORY, { '/f': { size: SIZE, delay: 0, seed: 1 } })
   const path = `${mount.path}/f`
   await readFile(path)
@@ -41,7 +41,7 @@ test('pages are kept over opens while the content is the same', { timeout: 30_00
 
 test(
   'an open file keeps its content, mapped too; others see the new one after it is closed',
-  { timeout: 30_000 },
+  { timeout: 180_000 },
   async (t) => {
     const mount = await mountInChild(t, MEMORY, { '/f': { size: SIZE, seed: 1 } })
     const path = `${mount.path}/f`
@@ -89,7 +89,7 @@ sys.stdin.readline()
 
 test(
   'no read mixes two contents while the path changes every 50 ms under 8 readers',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const mount = await mountInChild(t, MEMORY, { '/f': { size: 200_000, seed: 0 } })
     await mount.command('change', { path: '/f', size: 200_000, every: 50 })
@@ -133,7 +133,7 @@ print(reads[0], len(seen), bad)
 sys.exit(1 if bad else 0)
 `
 
-test('a size that is learned at open reaches the first reader', { timeout: 30_000 }, async (t) => {
+test('a size that is learned at open reaches the first reader', { timeout: 180_000 }, async (t) => {
   const spec = Object.fromEntries([1, 2, 3, 4].map((n) => [`/f${n}`, { size: SIZE, seed: n, unsized: true }]))
   const mount = await mountInChild(t, MEMORY, spec)
   for (const n of [1, 2, 3, 4]) {
@@ -153,7 +153,7 @@ test('a size that is learned at open reaches the first reader', { timeout: 30_00
   }
 })
 
-test('a content that shrinks or grows is read at its new length', { timeout: 30_000 }, async (t) => {
+test('a content that shrinks or grows is read at its new length', { timeout: 180_000 }, async (t) => {
   const mount = await mountInChild(t, MEMORY, { '/f': { size: 1000, seed: 0 } })
   const path = `${mount.path}/f`
   for (const [round, size] of [50_000, 10, 300_000, 0, 77_777, 1].entries()) {

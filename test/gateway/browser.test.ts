@@ -11,7 +11,7 @@ import { runProgram } from '../support/session.js'
 import { MemoryVolume } from '../fuse/memory-volume.js'
 import { startGateway } from './world.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 
 /** A real browser in which `evil.example` is this machine, as after a DNS answer that flipped. */
 async function browser(t: TestContext): Promise<BrowserContext> {

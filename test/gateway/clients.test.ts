@@ -41,7 +41,7 @@ test('rclone copies everything by its http and its webdav backend', LIMIT, async
   ] as const) {
     const folder = await temporaryFolder(t)
     const config = ['--config', '/dev/null', option, session.url, '--retries', '1']
-    const copied = await runProgram('rclone', ['copy', backend, folder, ...config], { timeout: 90_000 })
+    const copied = await runProgram('rclone', ['copy', backend, folder, ...config], { timeout: 120_000 })
     assert.equal(copied.code, 0, copied.stderr)
     await sameFiles(folder, sample.files)
     const checked = await runProgram('rclone', ['check', '--download', '--one-way', folder, backend, ...config])
@@ -84,7 +84,7 @@ test('cadaver lists folders and gets files', LIMIT, async (t) => {
   const script = join(folder, 'script')
   await writeFile(script, 'ls\ncd web\nls\nget odd got\ncd ../odd\nls\nput script\nquit\n')
   const shell = `cd "$1" && HOME="$1" cadaver "$2" < script`
-  const { stdout } = await runProgram('sh', ['-c', shell, 'sh', folder, session.url], { timeout: 60_000 })
+  const { stdout } = await runProgram('sh', ['-c', shell, 'sh', folder, session.url], { timeout: 120_000 })
   const text = stdout.toString()
   assert.match(text, /Coll: +clone\b.*Coll: +local\b.*Coll: +web\b.*README +19 /s)
   assert.match(text, /odd +405561 /)
@@ -112,7 +112,7 @@ test('davfs2 mounts it, read-only', { ...LIMIT, skip: process.getuid?.() !== 0 }
   // Its listings fail on new kernels, whatever it mounts; what is asked for by name it has.
   const script = 'import sys,os; sys.stdout.buffer.write(open(sys.argv[1],"rb").read())'
   for (const path of ['README', 'web/odd', 'local/piece+1', 'shelf/empty', ODD[0] ?? '']) {
-    const read = await runProgram('python3', ['-c', script, join(mountpoint, path)], { timeout: 30_000 })
+    const read = await runProgram('python3', ['-c', script, join(mountpoint, path)], { timeout: 120_000 })
     assert.equal(read.code, 0, read.stderr)
     assert.ok(read.stdout.equals(sample.files.get(path) ?? Buffer.alloc(0)), path)
   }

@@ -6,7 +6,7 @@ import { AnnexfsError } from '../../lib/errors.js'
 import { bytesOf, MemoryVolume } from '../fuse/memory-volume.js'
 import { ask, rawConnection, startGateway } from './world.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const SIZE = 1_000_000
 const FILE = { size: SIZE, seed: 7, mtime: Date.UTC(2021, 4, 5, 6, 7, 8) }
 

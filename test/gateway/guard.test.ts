@@ -10,7 +10,7 @@ import { silentLog } from '../../lib/log/log.js'
 import { MemoryVolume } from '../fuse/memory-volume.js'
 import { ask, rawAnswer, rawConnection, startGateway } from './world.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const volume = new MemoryVolume({
   '/f': { size: 5, text: 'hello' },
   '/dir/g': { size: 1 },
@@ -279,7 +279,7 @@ test('goal 41: requests that are too large or no HTTP are refused', LIMIT, async
   assert.equal(get.text, 'hello')
 })
 
-test('goal 41: who sends headers slowly, or none, is cut off', { timeout: 90_000 }, async (t) => {
+test('goal 41: who sends headers slowly, or none, is cut off', { timeout: 180_000 }, async (t) => {
   const { port } = await startGateway(t, volume)
   const slow = await rawConnection(t, port, 'GET /f HTTP/1.1\r\nHost: localhost\r\n')
   const drip = setInterval(() => slow.socket.write('X: y\r\n'), 200)

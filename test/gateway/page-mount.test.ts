@@ -10,7 +10,7 @@ import { annexfs, mountSession, PROGRAM, runProgram } from '../support/session.j
 import { temporaryFolder } from '../support/temp.js'
 import { serveSession } from './serve-session.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 
 let chromium: TestBrowser
 before(async () => {

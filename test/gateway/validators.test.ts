@@ -12,7 +12,7 @@ import { REACH_NGINX } from '../support/sample.js'
 import { serveSession } from './serve-session.js'
 import { ask } from './world.js'
 
-const LIMIT = { timeout: 90_000 }
+const LIMIT = { timeout: 180_000 }
 
 function keyContent(raw: string): KeyContent {
   const key = parseKey(raw)

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { MemoryVolume } from '../fuse/memory-volume.js'
 import { ask, startGateway, type Answer } from './world.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const TIME = Date.UTC(2021, 4, 5, 6, 7, 8)
 /** Names as repositories have them, and as nobody would have them. */
 const ODD = [

@@ -47,7 +47,7 @@ export interface Asked {
 /** One request on a connection of its own, with just the path and headers that are given. */
 export async function ask(port: number, path: string, asked: Asked = {}): Promise<Answer> {
   const { method = 'GET', headers = {}, body } = asked
-  const sent = request({ host: '127.0.0.1', port, path, method, headers, agent: false, timeout: 20_000 })
+  const sent = request({ host: '127.0.0.1', port, path, method, headers, agent: false, timeout: 120_000 })
   sent.on('timeout', () => sent.destroy(new Error(`no answer to ${method} ${path}`)))
   sent.end(body)
   const [response] = (await once(sent, 'response')) as [import('node:http').IncomingMessage]
@@ -119,7 +119,7 @@ export async function rawConnection(t: Context, port: number, text = ''): Promis
     socket,
     received: () => received,
     ended: (timeout) => until(() => over, timeout),
-    matched: async (pattern, timeout = 5_000) => {
+    matched: async (pattern, timeout = 60_000) => {
       if (await until(() => pattern.test(received), timeout)) return received
       throw new Error(`${String(pattern)} did not come within ${timeout} ms: ${received.slice(0, 500)}`)
     },

@@ -25,7 +25,7 @@ process.exit(0)
 
 test(
   'a process without file descriptors left tells so when it needs git, and lives on',
-  { timeout: 30_000 },
+  { timeout: 180_000 },
   async (t) => {
     const repository = await temporaryFolder(t)
     await run('git', ['init', '--quiet', repository])

@@ -241,7 +241,7 @@ test('a partial clone is read without fetching; what it lacks is missing', async
   assert.match(await world.git('partial', 'count-objects', '-v'), /^count: 0$/m)
 })
 
-test("git and gpg are not given the user's credentials of remotes; git-annex is", { timeout: 30_000 }, async (t) => {
+test("git and gpg are not given the user's credentials of remotes; git-annex is", { timeout: 180_000 }, async (t) => {
   const names = ['AWS_SECRET_ACCESS_KEY', 'WEBDAV_PASSWORD', 'ANNEXFS_AUTH', 'RSYNC_PASSWORD']
   const before = names.map((name) => [name, process.env[name]] as const)
   t.after(() => {
@@ -266,7 +266,7 @@ test("git and gpg are not given the user's credentials of remotes; git-annex is"
     args: [],
     input: (async function* () {})(),
     output: async () => undefined,
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(60_000),
   })
   await assert.rejects(ended, (error) => isAnnexfsError(error))
   const told = readFileSync(`${gpg}.env`, 'utf8')

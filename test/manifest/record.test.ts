@@ -13,7 +13,7 @@ import { ManifestRecorder } from '../../lib/manifest/record.js'
 import { canHaveManifest, manifestPath, type ManifestKey } from '../../lib/manifest/rule.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 
-const LIMIT = { timeout: 90_000 }
+const LIMIT = { timeout: 180_000 }
 const REF = 'refs/annexfs/manifests'
 const signal = new AbortController().signal
 

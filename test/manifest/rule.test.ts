@@ -15,7 +15,7 @@ import {
 import { encodeBencode } from '../../lib/torrent/bencode.js'
 import { runProgram } from '../support/session.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const KIB = 1024
 const MIB = 1024 * KIB
 

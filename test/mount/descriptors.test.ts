@@ -19,7 +19,7 @@ async function isRunning(mountpoint: string): Promise<boolean> {
   )
 }
 
-test('many more files than there are descriptors are read one after the other', { timeout: 120_000 }, async (t) => {
+test('many more files than there are descriptors are read one after the other', { timeout: 180_000 }, async (t) => {
   const world = await annexWorld(t)
   const repository = await world.repository('a')
   const names = Array.from({ length: FILES }, (_, index) => `f${index}`)

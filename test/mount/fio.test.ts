@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { mountSession } from '../support/session.js'
 import { ENGINES, fioSet, fioVerify, verifyByAllEngines } from './fio.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 
 test('goal 2: preflight: fio finds one flipped bit of a source, by every engine', LIMIT, async (t) => {
   const set = await fioSet(t, { files: 2, sizeMiB: 4, damage: 1 })

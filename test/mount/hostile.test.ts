@@ -7,7 +7,7 @@ import { httpServer } from '../support/http.js'
 import { pseudoRandom } from '../support/peers.js'
 import { annexfs, mountSession, within } from '../support/session.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const KEY = 'SHA256-s20--aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'
 
 /** Commits files to the git-annex branch as they are, past git-annex. */
@@ -75,7 +75,7 @@ test('goal 38: hostile URLs of a git-annex branch reach no file, no program and 
   })
   const mount = await mountSession(t, [repository])
   assert.deepEqual((await readdir(mount.path)).sort(), ['keep', 'victim'])
-  await assert.rejects(within(20_000, 'read', readFile(join(mount.path, 'victim'))), { code: 'EIO' })
+  await assert.rejects(within(60_000, 'read', readFile(join(mount.path, 'victim'))), { code: 'EIO' })
   assert.equal(await readFile(join(mount.path, 'keep'), 'utf8'), 'kept in git\n')
   assert.equal(canary.connections, 0)
   for (const place of [process.cwd(), world.folder, repository, mount.cache]) {
@@ -113,7 +113,7 @@ test('goal 38: keys that walk out of their folder are not followed', LIMIT, asyn
   await world.git('a', 'commit', '--quiet', '-m', 'hostile')
   const mount = await mountSession(t, [repository])
   for (const name of await readdir(mount.path)) {
-    const text = await within(10_000, name, readFile(join(mount.path, name), 'utf8').catch(String))
+    const text = await within(60_000, name, readFile(join(mount.path, name), 'utf8').catch(String))
     assert.doesNotMatch(text, /the secret|root:x:0/, name)
   }
   assert.equal(await readFile(join(mount.path, 'keep'), 'utf8'), 'kept\n')
@@ -134,7 +134,7 @@ test('goal 38: a location log of a million lines is read within 2 s', LIMIT, asy
   const mount = await mountSession(t, [repository])
   await readdir(mount.path)
   const started = Date.now()
-  await assert.rejects(within(20_000, 'read', readFile(join(mount.path, 'file'))), { code: 'EIO' })
+  await assert.rejects(within(60_000, 'read', readFile(join(mount.path, 'file'))), { code: 'EIO' })
   t.diagnostic(`${Date.now() - started} ms`)
   assert.ok(Date.now() - started < 4_000, `${Date.now() - started} ms`)
   assert.ok(mount.log().length < 20_000, 'and the log is not filled with it')

@@ -9,7 +9,7 @@ import { startReader } from '../support/readers.js'
 import { mountSession, within, type MountSession } from '../support/session.js'
 
 const MEMORY = new URL('../fuse/memory-module.js', import.meta.url)
-const LIMIT = { timeout: 90_000 }
+const LIMIT = { timeout: 180_000 }
 const FILES = 40
 const SIZE = 3_000_000
 const GOOD = pseudoRandom(6_000_000, 'good')
@@ -87,7 +87,7 @@ for (const kind of ['directory', 'git'] as const) {
         assert.ok(own.subarray(0, bytesRead).equals(GOOD.subarray(at, at + own.length)))
       }
       await good.close()
-      const results = (await within(10_000, 'the readers', Promise.all(readers.map(({ ended }) => ended)))).map(
+      const results = (await within(60_000, 'the readers', Promise.all(readers.map(({ ended }) => ended)))).map(
         ({ result }) => result,
       )
       assert.ok(
@@ -99,7 +99,7 @@ for (const kind of ['directory', 'git'] as const) {
       const later = await startReader(t, join(mount.path, 'hung-7'), 1_000_000, 100).ended
       assert.ok(['ETIMEDOUT', 'EIO'].includes(later.result), later.result)
       assert.match(mount.log(), /does not answer|no answer/)
-      assert.equal(await within(10_000, 'unmounting', mount.stop()), 0, mount.log())
+      assert.equal(await within(60_000, 'unmounting', mount.stop()), 0, mount.log())
       assert.equal(await isMountedAt(mount.path), false)
     },
   )

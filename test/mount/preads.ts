@@ -85,7 +85,7 @@ async function openAll(pairs: readonly Pair[], mayFail: (error: unknown) => bool
   const opened: OpenPair[] = []
   for (const pair of pairs) {
     try {
-      const mounted = await within(30_000, `opening ${pair.mounted}`, open(pair.mounted))
+      const mounted = await within(60_000, `opening ${pair.mounted}`, open(pair.mounted))
       opened.push({ pair, mounted, source: await open(pair.source) })
     } catch (error) {
       if (mayFail(error)) continue

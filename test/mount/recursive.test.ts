@@ -9,7 +9,7 @@ import { httpServer } from '../support/http.js'
 import { pseudoRandom } from '../support/peers.js'
 import { mountSession, type MountSession } from '../support/session.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTENT = pseudoRandom(700_001, 'inside')
 const run = promisify(execFile)
 

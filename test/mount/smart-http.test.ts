@@ -7,7 +7,7 @@ import { gitHttpServer } from '../support/git-http.js'
 import { pseudoRandom } from '../support/peers.js'
 import { mountSession } from '../support/session.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTENT = pseudoRandom(700_001, 'inside')
 const OUTER = pseudoRandom(300_001, 'outside')
 

@@ -6,7 +6,7 @@ import { annexWorld } from '../support/annex.js'
 import { mountTable } from '../../lib/fuse/mount-table.js'
 import { annexfs, mountSession } from '../support/session.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 
 const STRANGE = [
   '$(touch pwned)',

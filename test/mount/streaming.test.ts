@@ -8,7 +8,7 @@ import { pseudoRandom } from '../support/peers.js'
 import { PIECE, REACH_NGINX } from '../support/sample.js'
 import { mountSession, runProgram, within, type MountSession } from '../support/session.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 const MIB = 1024 * 1024
 
 interface Served {
@@ -150,7 +150,7 @@ test('past the budget reads that need fetching fail with EDQUOT and say why, cac
   const bytes = Buffer.alloc(4096)
   const read = (at: number): Promise<boolean> =>
     within(
-      10_000,
+      60_000,
       'read',
       file.read(bytes, 0, bytes.length, at).then(({ bytesRead }) => {
         assert.ok(content.subarray(at, at + bytesRead).equals(bytes.subarray(0, bytesRead)))

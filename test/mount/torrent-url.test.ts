@@ -11,7 +11,7 @@ import { annexfs, runProgram } from '../support/session.js'
 
 test(
   'keys that record a torrent or a magnet are read from the swarm, each its own file of it',
-  { timeout: 90_000 },
+  { timeout: 180_000 },
   async (t) => {
     const world = await annexWorld(t)
     const content = join(world.folder, 'content', 'album')

@@ -17,7 +17,7 @@ function client(t: TestContext): HttpClient {
   return made
 }
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 test('chunks of bodies stay as they are, also where many are read at once and the reader takes its time', async (t) => {
   const server = await httpServer(t, (_, response) => response.end(CONTENT))

@@ -7,8 +7,8 @@ import { HttpClient, type HttpClientOptions } from '../../lib/net/http-client.js
 import { plainHeaders } from '../../lib/net/http-headers.js'
 import { httpServer, type TestServer } from '../support/http.js'
 
-const LIMIT = { timeout: 20_000 }
-const soon = (): AbortSignal => AbortSignal.timeout(10_000)
+const LIMIT = { timeout: 180_000 }
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 function client(t: TestContext, options: Partial<HttpClientOptions> = {}): HttpClient {
   const made = new HttpClient({ policy: anyAddress, log: silentLog, ...options })

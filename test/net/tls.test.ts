@@ -54,19 +54,19 @@ function client(t: TestContext, trusted: boolean): HttpClient {
   return http
 }
 
-const get = (http: HttpClient, url: string): Promise<unknown> => http.get(url, { signal: AbortSignal.timeout(10_000) })
+const get = (http: HttpClient, url: string): Promise<unknown> => http.get(url, { signal: AbortSignal.timeout(60_000) })
 const refused = (error: unknown): boolean => {
   assert.ok(isAnnexfsError(error, 'FORBIDDEN'), String(error))
   assert.match(error.message, /certificate/)
   return true
 }
 
-test('a server with a right certificate is read from, by name and by address', { timeout: 30_000 }, async (t) => {
+test('a server with a right certificate is read from, by name and by address', { timeout: 180_000 }, async (t) => {
   const tls = await certificate('right', 'DNS:right.test,IP:127.0.0.1', 10)
   const server = await httpServer(t, (_, response) => response.end('fine'), { tls })
   const http = client(t, true)
   for (const host of ['right.test', '127.0.0.1']) {
-    const answer = await http.get(`https://${host}:${server.port}/`, { signal: AbortSignal.timeout(10_000) })
+    const answer = await http.get(`https://${host}:${server.port}/`, { signal: AbortSignal.timeout(60_000) })
     assert.equal(answer.status, 200)
     answer.cancel()
   }
@@ -74,7 +74,7 @@ test('a server with a right certificate is read from, by name and by address', {
 
 test(
   'goal 25: self-signed, unknown, wrong-host and expired certificates are refused',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const right = await certificate('host', 'DNS:right.test', 10)
     const server = await httpServer(t, (_, response) => response.end('secret'), { tls: right })
@@ -99,7 +99,7 @@ test(
   },
 )
 
-test('goal 25: a redirect from https to http is refused', { timeout: 30_000 }, async (t) => {
+test('goal 25: a redirect from https to http is refused', { timeout: 180_000 }, async (t) => {
   const plain = await httpServer(t, (_, response) => response.end('tampered'))
   const tls = await certificate('down', 'DNS:right.test', 10)
   const server = await httpServer(t, (_, response) => response.writeHead(302, { location: plain.url }).end(), { tls })

@@ -13,7 +13,7 @@ import { engineFor } from '../support/engine.js'
 import { makeTorrent, pseudoRandom, startLibtorrent } from '../support/peers.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 
 interface Saving {
   readonly folder: string
@@ -28,7 +28,7 @@ async function saving(t: TestContext, source: string, path: string, peers: reado
   const engine = await engineFor(t, source, { swarm })
   const folder = await temporaryFolder(t)
   const target = join(folder, 'saved')
-  const signal = AbortSignal.timeout(20_000)
+  const signal = AbortSignal.timeout(60_000)
   const node = await engine.volume.lookup(path, signal)
   assert.ok(node?.kind === 'file')
   const content: Content = node.content

@@ -8,7 +8,7 @@ import { runDoctor } from '../../lib/setup/doctor.js'
 
 const run = promisify(execFile)
 
-test('every check says what it found, and how to mend what is missing', { timeout: 30_000 }, async () => {
+test('every check says what it found, and how to mend what is missing', { timeout: 180_000 }, async () => {
   const report = await runDoctor()
   const names = report.items.map((item) => item.name)
   for (const name of ['node', 'FUSE device', 'fusermount', 'libfuse.so.2 and fuse-native', 'git']) {
@@ -33,7 +33,7 @@ test('versions are compared by number', () => {
   assert.equal(isAtLeast('no number', [2, 36]), false)
 })
 
-test('an ordinary user is told the one line to run, when packages are missing', { timeout: 30_000 }, async () => {
+test('an ordinary user is told the one line to run, when packages are missing', { timeout: 180_000 }, async () => {
   const setup = new URL('../../../cmd/setup.mjs', import.meta.url)
   const code = `
     process.getuid = () => 1000

@@ -111,7 +111,7 @@ test('the parts that a range touches cover it exactly', () => {
   }
 })
 
-test('the next part is begun while one is read, and ended when the reader leaves', { timeout: 10_000 }, async () => {
+test('the next part is begun while one is read, and ended when the reader leaves', { timeout: 180_000 }, async () => {
   const events: string[] = []
   async function* open(part: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     events.push(`begin ${part}`)
@@ -141,7 +141,7 @@ test('the next part is begun while one is read, and ended when the reader leaves
   await assert.rejects(failing.next(), { message: 'the second' })
 })
 
-test('few objects stay open, none is closed while it is read, and all in the end', { timeout: 10_000 }, async () => {
+test('few objects stay open, none is closed while it is read, and all in the end', { timeout: 180_000 }, async () => {
   const open = new Set<number>()
   const parts = new OpenParts((index) => {
     open.add(index)

@@ -17,12 +17,12 @@ export function sourceContract(kind: string, make: (t: TestContext) => Promise<C
   const setUp = async (t: TestContext): Promise<{ holding: Holding; content: Buffer; source: Source }> => {
     const { source, content, space = spaceOf(content.length) } = await make(t)
     t.after(() => source.close?.())
-    const holding = await source.find(space, AbortSignal.timeout(20_000))
+    const holding = await source.find(space, AbortSignal.timeout(60_000))
     assert.ok(holding, 'the source finds its content')
     return { holding, content, source }
   }
 
-  test(`${kind}: gives exactly the bytes of random ranges`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: gives exactly the bytes of random ranges`, { timeout: 180_000 }, async (t) => {
     const { holding, content } = await setUp(t)
     const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31))
     t.diagnostic(`seed ${seed}`)
@@ -40,7 +40,7 @@ export function sourceContract(kind: string, make: (t: TestContext) => Promise<C
     }
   })
 
-  test(`${kind}: serves several reads at once`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: serves several reads at once`, { timeout: 180_000 }, async (t) => {
     const { holding, content } = await setUp(t)
     const random = randomNumbers(7)
     const ranges = Array.from({ length: 24 }, () => randomRange(random, content.length))
@@ -48,12 +48,12 @@ export function sourceContract(kind: string, make: (t: TestContext) => Promise<C
     ranges.forEach((range, index) => assert.ok(all[index]?.equals(content.subarray(range.start, range.end))))
   })
 
-  test(`${kind}: an empty range is no bytes`, { timeout: 20_000 }, async (t) => {
+  test(`${kind}: an empty range is no bytes`, { timeout: 180_000 }, async (t) => {
     const { holding } = await setUp(t)
     assert.equal((await readAll(holding, { start: 5, end: 5 })).length, 0)
   })
 
-  test(`${kind}: refuses what lies past the end`, { timeout: 20_000 }, async (t) => {
+  test(`${kind}: refuses what lies past the end`, { timeout: 180_000 }, async (t) => {
     const { holding, content } = await setUp(t)
     for (const range of [
       { start: content.length - 10, end: content.length + 1 },
@@ -65,7 +65,7 @@ export function sourceContract(kind: string, make: (t: TestContext) => Promise<C
     }
   })
 
-  test(`${kind}: a fired signal ends a read at once`, { timeout: 20_000 }, async (t) => {
+  test(`${kind}: a fired signal ends a read at once`, { timeout: 180_000 }, async (t) => {
     const { holding, content } = await setUp(t)
     const gone = AbortSignal.abort()
     await assert.rejects(readAll(holding, { start: 0, end: 10 }, gone), (error) => isAnnexfsError(error, 'ABORTED'))
@@ -81,7 +81,7 @@ export function sourceContract(kind: string, make: (t: TestContext) => Promise<C
     assert.ok(performance.now() - started < 5_000)
   })
 
-  test(`${kind}: an early return lets go, and the source still works`, { timeout: 30_000 }, async (t) => {
+  test(`${kind}: an early return lets go, and the source still works`, { timeout: 180_000 }, async (t) => {
     const { holding, content } = await setUp(t)
     for (let round = 0; round < 20; round++) {
       const { signal } = new AbortController()
@@ -91,11 +91,11 @@ export function sourceContract(kind: string, make: (t: TestContext) => Promise<C
     assert.ok(got.equals(content.subarray(100, 5_000)))
   })
 
-  test(`${kind}: does not find content of another length`, { timeout: 20_000 }, async (t) => {
+  test(`${kind}: does not find content of another length`, { timeout: 180_000 }, async (t) => {
     const { source, content } = await make(t)
     t.after(() => source.close?.())
     const space = spaceOf(content.length + 1)
-    const holding = await source.find(space, AbortSignal.timeout(10_000))
+    const holding = await source.find(space, AbortSignal.timeout(60_000))
     if (holding !== undefined) {
       await assert.rejects(readAll(holding, { start: 0, end: 10 }), (error) => isAnnexfsError(error, 'CORRUPT'))
     }
@@ -109,7 +109,7 @@ export function spaceOf(length: number): PieceSpace {
 export async function readAll(
   holding: Holding,
   range: ByteRange,
-  signal = AbortSignal.timeout(30_000),
+  signal = AbortSignal.timeout(60_000),
 ): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   for await (const chunk of holding.read(range, { urgency: 'read', signal })) chunks.push(chunk)

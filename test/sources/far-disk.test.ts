@@ -27,7 +27,7 @@ for (const [name, make] of [
   ['this process', (): Disk => ownDisk],
   ['another process', farDisk],
 ] as const) {
-  test(`files are read by ${name}`, { timeout: 30_000 }, async (t) => {
+  test(`files are read by ${name}`, { timeout: 180_000 }, async (t) => {
     const folder = await temporaryFolder(t)
     const at = (path: string): Buffer => Buffer.from(join(folder, path))
     const content = randomBytes(3_000_000)
@@ -54,7 +54,7 @@ for (const [name, make] of [
 
 test(
   'the process goes with the last who uses it, and another comes when it was killed',
-  { timeout: 30_000 },
+  { timeout: 180_000 },
   async (t) => {
     const folder = Buffer.from(await temporaryFolder(t))
     const [first, second] = [farDisk(), farDisk()]

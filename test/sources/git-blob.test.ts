@@ -23,18 +23,18 @@ async function blob(t: TestContext): Promise<{ source: Source; content: Buffer; 
 
 sourceContract('git blob', blob)
 
-test('what is not a blob of that size is not found', { timeout: 30_000 }, async (t) => {
+test('what is not a blob of that size is not found', { timeout: 180_000 }, async (t) => {
   const { git, content } = await blob(t)
   const commit = gitBlobSource({ git, sha: (await git.objects.info('HEAD'))?.sha ?? '' })
-  assert.equal(await commit.find(spaceOf(content.length), AbortSignal.timeout(5_000)), undefined)
+  assert.equal(await commit.find(spaceOf(content.length), AbortSignal.timeout(60_000)), undefined)
   const absent = gitBlobSource({ git, sha: '0'.repeat(40) })
-  assert.equal(await absent.find(spaceOf(content.length), AbortSignal.timeout(5_000)), undefined)
+  assert.equal(await absent.find(spaceOf(content.length), AbortSignal.timeout(60_000)), undefined)
 })
 
-test('a blob is read in order through one git process', { timeout: 60_000 }, async (t) => {
+test('a blob is read in order through one git process', { timeout: 180_000 }, async (t) => {
   const { source, content } = await blob(t)
   t.after(() => source.close?.())
-  const holding = await source.find(spaceOf(content.length), AbortSignal.timeout(5_000))
+  const holding = await source.find(spaceOf(content.length), AbortSignal.timeout(60_000))
   assert.ok(holding)
   for (let start = 0; start < content.length; start += 1_000_000) {
     const range = { start, end: Math.min(start + 1_000_000, content.length) }

@@ -9,9 +9,9 @@ import { openLocalFile } from '../../lib/sources/local-file.js'
 import { patiently } from '../../lib/sources/patience.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const soon = (): AbortSignal => AbortSignal.timeout(5_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
-test('only a regular file of the right size is opened', { timeout: 20_000 }, async (t) => {
+test('only a regular file of the right size is opened', { timeout: 180_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   const at = (name: string): string => join(folder, name)
   const content = randomBytes(1000)
@@ -30,7 +30,7 @@ test('only a regular file of the right size is opened', { timeout: 20_000 }, asy
   file.close()
 })
 
-test('a file that changes while it is read is an error, not a mixture', { timeout: 20_000 }, async (t) => {
+test('a file that changes while it is read is an error, not a mixture', { timeout: 180_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   const changes: Record<string, (path: string) => Promise<void>> = {
     grown: (path) => appendFile(path, 'x'),
@@ -48,7 +48,7 @@ test('a file that changes while it is read is an error, not a mixture', { timeou
   }
 })
 
-test('a file that is replaced goes on being read as it was', { timeout: 20_000 }, async (t) => {
+test('a file that is replaced goes on being read as it was', { timeout: 180_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   const path = join(folder, 'f')
   const content = randomBytes(5_000)
@@ -61,7 +61,7 @@ test('a file that is replaced goes on being read as it was', { timeout: 20_000 }
   file.close()
 })
 
-test('a local file tells whether it is settled, and reads synchronously', { timeout: 20_000 }, async (t) => {
+test('a local file tells whether it is settled, and reads synchronously', { timeout: 180_000 }, async (t) => {
   const folder = await temporaryFolder(t)
   const path = join(folder, 'f')
   const content = randomBytes(100_000)
@@ -93,7 +93,7 @@ test('a local file tells whether it is settled, and reads synchronously', { time
   await assert.rejects(file.read(0, 1), (error) => isAnnexfsError(error, 'SYSTEM'))
 })
 
-test('a file system that never answers costs two waits, then is refused at once', { timeout: 20_000 }, async (t) => {
+test('a file system that never answers costs two waits, then is refused at once', { timeout: 180_000 }, async (t) => {
   // Timers of signals do not keep the process; nothing else here does.
   const awake = setInterval(() => undefined, 1_000)
   t.after(() => clearInterval(awake))

@@ -96,7 +96,7 @@ interface Other extends RemoteKeyOptions {
 
 /** Reads all of `content` and some ranges of it from `source`; false when the source does not have it. */
 export async function reads(source: Source, content: Buffer): Promise<boolean> {
-  const holding = await source.find(spaceOf(content.length), AbortSignal.timeout(30_000))
+  const holding = await source.find(spaceOf(content.length), AbortSignal.timeout(60_000))
   if (holding === undefined) return false
   const { length } = content
   assert.ok((await readAll(holding, { start: 0, end: length })).equals(content), 'all of it')

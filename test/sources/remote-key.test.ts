@@ -9,7 +9,7 @@ import type { ObjectStore, StoredObject } from '../../lib/stores/store.js'
 import { readAll, sourceContract, spaceOf } from './contract.js'
 import { reads, RemoteWorld } from './remote-key-world.js'
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 async function filesOf(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
@@ -48,7 +48,7 @@ for (const [kind, ...settings] of [
 
 test(
   'several chunk sizes and a whole object left over: any that is complete is read',
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, content, key } = await one(t, 'encryption=none', 'chunk=100KB')
     const uuid = await world.annex.git('here', 'config', 'remote.d.annex-uuid')
@@ -83,7 +83,7 @@ test(
   },
 )
 
-test('chunks that no log records are found by the setting of the remote', { timeout: 60_000 }, async (t) => {
+test('chunks that no log records are found by the setting of the remote', { timeout: 180_000 }, async (t) => {
   const { world, content, key } = await one(t, 'encryption=shared', 'chunk=100KB')
   const annex = await world.open()
   annex.stateOf = () => Promise.resolve(new Map())
@@ -91,14 +91,14 @@ test('chunks that no log records are found by the setting of the remote', { time
 })
 
 for (const encryption of ['none', 'shared']) {
-  test(`chunks of old versions are read (encryption=${encryption})`, { timeout: 60_000 }, async (t) => {
+  test(`chunks of old versions are read (encryption=${encryption})`, { timeout: 180_000 }, async (t) => {
     const { world, content, key } = await one(t, `encryption=${encryption}`, 'chunksize=100KB')
     assert.ok((await filesOf(world.folder('d'))).some((file) => file.endsWith('.chunk2')))
     assert.ok(await reads(await world.source(await world.open(), 'd', key), content))
   })
 }
 
-test('names are made with each MAC that git-annex has', { timeout: 120_000 }, async (t) => {
+test('names are made with each MAC that git-annex has', { timeout: 180_000 }, async (t) => {
   const world = await RemoteWorld.make(t)
   const content = randomBytes(1000)
   await world.annex.addAnnexed('here', { 'f.bin': content })
@@ -112,7 +112,7 @@ test('names are made with each MAC that git-annex has', { timeout: 120_000 }, as
   for (const mac of macs) assert.ok(await reads(await world.source(annex, mac, key), content), mac)
 })
 
-test('keys beyond ASCII are found whichever locale they were stored under', { timeout: 120_000 }, async (t) => {
+test('keys beyond ASCII are found whichever locale they were stored under', { timeout: 180_000 }, async (t) => {
   const world = await RemoteWorld.make(t)
   const content = randomBytes(150_000)
   await world.annex.addAnnexed('here', { 'x.é': content })
@@ -136,7 +136,7 @@ test('keys beyond ASCII are found whichever locale they were stored under', { ti
   for (const remote of ['utf8', 'c']) assert.ok(await reads(await world.source(annex, remote, key), content), remote)
 })
 
-test('files of an exported tree are read by their paths', { timeout: 60_000 }, async (t) => {
+test('files of an exported tree are read by their paths', { timeout: 180_000 }, async (t) => {
   const world = await RemoteWorld.make(t)
   const content = randomBytes(300_000)
   await world.annex.addAnnexed('here', { 'sub/f é.bin': content })
@@ -180,7 +180,7 @@ function unasked(store: ObjectStore): ObjectStore {
 
 test(
   'a store that opens what it has not shows it at the first read, and the next place is taken',
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async (t) => {
     for (const settings of [
       ['encryption=none', 'chunk=100KB'],
@@ -206,7 +206,7 @@ test(
 
 test(
   'what cannot be checked is not taken from an encrypted remote unless the user allows it',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world } = await one(t, 'encryption=shared')
     const content = randomBytes(1000)

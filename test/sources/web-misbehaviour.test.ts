@@ -20,7 +20,7 @@ async function holdingAt(t: TestContext, how: Misbehaviour, idleTimeout = 500): 
   t.after(() => http.close())
   const source = webSource({ url: `${server.url}/a`, client: http, log: silentLog })
   t.after(() => source.close?.())
-  const holding = await source.find(spaceOf(CONTENT.length), AbortSignal.timeout(5_000))
+  const holding = await source.find(spaceOf(CONTENT.length), AbortSignal.timeout(60_000))
   assert.ok(holding)
   return [holding, server]
 }
@@ -55,7 +55,7 @@ const DEADLINE = 4_000
 for (const [how, ...expected] of ROWS) {
   test(
     `goal 22: ${how}: the right bytes or an error, by the deadline, in little memory`,
-    { timeout: 30_000 },
+    { timeout: 180_000 },
     async (t) => {
       const [holding] = await holdingAt(t, how, how === 'one byte a second' ? 5_000 : 500)
       const memory = peakMemory()
@@ -90,7 +90,7 @@ function peakMemory(): { stop(): number } {
   }
 }
 
-test('goal 22: content that changes midway is refused, and never mixed', { timeout: 20_000 }, async (t) => {
+test('goal 22: content that changes midway is refused, and never mixed', { timeout: 180_000 }, async (t) => {
   const [holding] = await holdingAt(t, 'changed midway')
   assert.ok((await readAll(holding, MIB)).equals(CONTENT.subarray(MIB.start, MIB.end)))
   for (let round = 0; round < 3; round++) {
@@ -98,7 +98,7 @@ test('goal 22: content that changes midway is refused, and never mixed', { timeo
   }
 })
 
-test('goal 22: a read that was cut off goes on where it stopped', { timeout: 20_000 }, async (t) => {
+test('goal 22: a read that was cut off goes on where it stopped', { timeout: 180_000 }, async (t) => {
   const [holding, server] = await holdingAt(t, 'cut off once')
   assert.ok((await readAll(holding, MIB)).equals(CONTENT.subarray(MIB.start, MIB.end)))
   assert.equal(server.requests.length, 2)
@@ -108,14 +108,14 @@ test('goal 22: a read that was cut off goes on where it stopped', { timeout: 20_
 
 test(
   'goal 22: a server that never sends anything useful is asked five times at most',
-  { timeout: 30_000 },
+  { timeout: 180_000 },
   async (t) => {
     const server = await httpServer(t, (_, response) => response.writeHead(503, { 'content-length': 0 }).end())
     const http = new HttpClient({ policy: anyAddress, log: silentLog })
     t.after(() => http.close())
     const holding = await webSource({ url: server.url, client: http, log: silentLog }).find(
       spaceOf(10),
-      AbortSignal.timeout(9_000),
+      AbortSignal.timeout(60_000),
     )
     assert.ok(holding)
     await assert.rejects(readAll(holding, { start: 0, end: 10 }), /answered 503 \(tried 5 times\)/)
@@ -123,7 +123,7 @@ test(
   },
 )
 
-test('goal 23: Retry-After is waited for by every read, in seconds and as a date', { timeout: 30_000 }, async (t) => {
+test('goal 23: Retry-After is waited for by every read, in seconds and as a date', { timeout: 180_000 }, async (t) => {
   const now = new Date('2001-02-03T04:05:06Z')
   const later = new Date(now.getTime() + 1_000)
   for (const [status, after] of [
@@ -142,7 +142,7 @@ test('goal 23: Retry-After is waited for by every read, in seconds and as a date
     t.after(() => http.close())
     const holding = await webSource({ url: server.url, client: http, log: silentLog }).find(
       spaceOf(1000),
-      AbortSignal.timeout(9_000),
+      AbortSignal.timeout(60_000),
     )
     assert.ok(holding)
     const first = readAll(holding, { start: 0, end: 10 })
@@ -156,7 +156,7 @@ test('goal 23: Retry-After is waited for by every read, in seconds and as a date
 
 test(
   'goal 23: a Retry-After beyond the deadline is an error then, one of hours at once',
-  { timeout: 30_000 },
+  { timeout: 180_000 },
   async (t) => {
     for (const [after, deadline, code, most] of [
       ['20', 500, 'TIMED_OUT', 2_000],
@@ -169,7 +169,7 @@ test(
       t.after(() => http.close())
       const holding = await webSource({ url: server.url, client: http, log: silentLog }).find(
         spaceOf(1000),
-        AbortSignal.timeout(9_000),
+        AbortSignal.timeout(60_000),
       )
       assert.ok(holding)
       const started = performance.now()

@@ -110,24 +110,24 @@ test('the URL of a file follows BEP 19', () => {
   )
 })
 
-test('names that would walk out of the web seed are asked for nowhere', { timeout: 20_000 }, async (t) => {
+test('names that would walk out of the web seed are asked for nowhere', { timeout: 180_000 }, async (t) => {
   const nginx = await startNginx(t)
   for (const name of ['..', '.']) {
     const torrent = multiFile(Buffer.from('N'), [
       { path: [Buffer.from('a'), Buffer.from(name), Buffer.from('f')], content: Buffer.alloc(10) },
     ])
     const source = webSeedSource({ torrent, baseUrl: `${nginx.url}/`, client: client(t), log: silentLog })
-    const holding = await source.find(torrent.space, AbortSignal.timeout(1_000))
+    const holding = await source.find(torrent.space, AbortSignal.timeout(60_000))
     assert.ok(holding)
     await assert.rejects(readAll(holding, { start: 0, end: 10 }), (error) => isAnnexfsError(error, 'FORBIDDEN'))
   }
   assert.equal((await nginx.log()).length, 0)
 })
 
-test('a web seed is for its own torrent only, and for http only', { timeout: 20_000 }, async (t) => {
+test('a web seed is for its own torrent only, and for http only', { timeout: 180_000 }, async (t) => {
   const torrent = singleFile('f', Buffer.alloc(10))
   const source = webSeedSource({ torrent, baseUrl: 'http://127.0.0.1:1/f', client: client(t), log: silentLog })
-  assert.equal(await source.find(spaceOf(10), AbortSignal.timeout(1_000)), undefined)
+  assert.equal(await source.find(spaceOf(10), AbortSignal.timeout(60_000)), undefined)
   for (const baseUrl of ['file:///etc/passwd', 'ftp://h/f']) {
     assert.throws(
       () => webSeedSource({ torrent, baseUrl, client: client(t), log: silentLog }),
@@ -136,12 +136,12 @@ test('a web seed is for its own torrent only, and for http only', { timeout: 20_
   }
 })
 
-test('a file of another length on the server is an error', { timeout: 20_000 }, async (t) => {
+test('a file of another length on the server is an error', { timeout: 180_000 }, async (t) => {
   const nginx = await startNginx(t)
   await writeFile(join(nginx.root, 'f'), randomBytes(11))
   const torrent = singleFile('f', Buffer.alloc(10))
   const source = webSeedSource({ torrent, baseUrl: `${nginx.url}/f`, client: client(t), log: silentLog })
-  const holding = await source.find(torrent.space, AbortSignal.timeout(1_000))
+  const holding = await source.find(torrent.space, AbortSignal.timeout(60_000))
   assert.ok(holding)
   await assert.rejects(readAll(holding, { start: 0, end: 10 }), (error) => isAnnexfsError(error, 'CORRUPT'))
 })

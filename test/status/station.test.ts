@@ -13,7 +13,7 @@ import { askedRange, httpServer } from '../support/http.js'
 import { makeTorrent, pseudoRandom, startLibtorrent, until } from '../support/peers.js'
 import { temporaryFolder } from '../support/temp.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const MIB = 1024 * 1024
 const KIB = 1024
 const PIECE = 128 * KIB
@@ -34,7 +34,7 @@ async function watched(t: TestContext, repository: string, options: Partial<Engi
     engine,
     station,
     open: async (path) => {
-      const signal = AbortSignal.timeout(10_000)
+      const signal = AbortSignal.timeout(60_000)
       const node = await engine.volume.lookup(path, signal)
       assert.ok(node !== undefined)
       return engine.openWatched(node, path, signal)
@@ -44,7 +44,7 @@ async function watched(t: TestContext, repository: string, options: Partial<Engi
 
 async function read(file: WatchedFile, offset: number, length: number): Promise<Buffer> {
   const own = Buffer.alloc(length)
-  const result = await file.read(offset, length, own, AbortSignal.timeout(10_000))
+  const result = await file.read(offset, length, own, AbortSignal.timeout(60_000))
   return typeof result === 'number' ? own.subarray(0, result) : Buffer.from(result)
 }
 

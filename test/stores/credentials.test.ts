@@ -95,7 +95,7 @@ test('damaged credentials are an error that does not show them; strange names ar
 
 test(
   'what git-annex embeds in remote.log is read: plain, and encrypted in every way',
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async (t) => {
     const world = await annexWorld(t)
     const gpg = await gpgHome(t)

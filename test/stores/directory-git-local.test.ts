@@ -15,7 +15,7 @@ import { readObject, storeContract } from './store-contract.js'
 type Life = Parameters<typeof annexWorld>[0]
 
 const CONTENT = randomBytes(700_000)
-const soon = (): AbortSignal => AbortSignal.timeout(10_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 interface Made {
   readonly world: AnnexWorld
@@ -79,7 +79,7 @@ for (const bare of [false, true]) {
 
 test(
   'a folder where another repository lies by now is not read, until the right one is back',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, key } = await cloned(t, false)
     const store = await storeOf(t, world)
@@ -100,7 +100,7 @@ test(
 
 test(
   'a remote that was never asked for its uuid is read when the location log names it',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, key, absent } = await cloned(t, false)
     await world.git('here', 'config', '--unset', 'remote.origin.annex-uuid')
@@ -120,7 +120,7 @@ test(
   },
 )
 
-test('goal 12: objects that a link puts inside the mount are not read', { timeout: 60_000 }, async (t) => {
+test('goal 12: objects that a link puts inside the mount are not read', { timeout: 180_000 }, async (t) => {
   const { world, key } = await cloned(t, false)
   const inside = join(world.folder, 'mount')
   await rename(join(world.folder, 'origin/.git/annex/objects'), inside)
@@ -132,7 +132,7 @@ test('goal 12: objects that a link puts inside the mount are not read', { timeou
   assert.equal(await store.open({ key, content: key }, soon()), undefined)
 })
 
-test('linked work trees and tuned hash directories are read', { timeout: 60_000 }, async (t) => {
+test('linked work trees and tuned hash directories are read', { timeout: 180_000 }, async (t) => {
   const { world, key } = await cloned(t, false)
   await world.git('origin', 'branch', 'side')
   await world.git('origin', 'worktree', 'add', '--quiet', '../linked', 'side')

@@ -9,7 +9,7 @@ import { gpgHome } from '../support/gpg.js'
 import { toyWorld, type RemoteWorld } from '../support/external/toy.js'
 
 const MIB = 1024 * 1024
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 const content = randomBytes(3 * MIB + 77)
 
 /** Reads at an offset, or all of it. */
@@ -23,7 +23,7 @@ async function readFrom({ volume }: Engine, at?: number): Promise<Buffer> {
     const own = Buffer.alloc(128 * 1024)
     const end = at === undefined ? file.size : at + 1000
     for (let offset = at ?? 0; offset < end;) {
-      const result = await file.read(offset, Math.min(own.length, end - offset), own, AbortSignal.timeout(30_000))
+      const result = await file.read(offset, Math.min(own.length, end - offset), own, AbortSignal.timeout(60_000))
       const bytes = typeof result === 'number' ? Buffer.from(own.subarray(0, result)) : Buffer.from(result)
       assert.ok(bytes.length > 0)
       parts.push(bytes)

@@ -7,7 +7,7 @@ import { gitAnnexStore } from '../../lib/stores/git-annex.js'
 import { annexWorld } from '../support/annex.js'
 import { objectName, readObject, remoteWorld, type RemoteWorld } from '../support/external/toy.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 const content = randomBytes(700_321)
 
 /** A repository with the annexed file `f`, and in the PATH, also of this process, programs that stand for others. */

@@ -21,13 +21,13 @@ import { temporaryFolder } from '../support/temp.js'
 import { credentialHelper, keyOf, storeContext, UUID, type ContextOptions } from './git-web-support.js'
 import { readObject, readWhole, storeContract } from './store-contract.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTENT = randomBytes(900_001)
 const OID = createHash('sha256').update(CONTENT).digest('hex')
 const KEY = keyOf(`SHA256E-s${CONTENT.length}--${OID}.tar.gz`)
 const ABSENT = keyOf(`SHA256-s5--${'0'.repeat(64)}`)
 const REPOSITORY = '/joe/repo.git'
-const soon = (): AbortSignal => AbortSignal.timeout(20_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 let tls = { ca: '', key: '', cert: '' }
 const clean: (() => Promise<void>)[] = []
@@ -241,7 +241,7 @@ echo '{"href":"'$(cat ${folder}/server)'/info/lfs/","header":{"Authorization":"B
     const found = await Promise.all((await sshd.processes()).map(isSsh))
     return found.includes(true)
   }
-  await until('no ssh is left', async () => !(await running()), 10_000)
+  await until('no ssh is left', async () => !(await running()))
 })
 
 test('goal 24: where the server points to is checked as everything else is', LIMIT, async (t) => {

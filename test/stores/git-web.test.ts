@@ -15,10 +15,10 @@ import { basic, p2pServer } from '../support/p2p-http.js'
 import { credentialHelper, keyOf, storeContext } from './git-web-support.js'
 import { readObject, readWhole, storeContract } from './store-contract.js'
 
-const LIMIT = { timeout: 90_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTENT = randomBytes(700_003)
 const ABSENT = keyOf('SHA256-s5--nothing')
-const soon = (): AbortSignal => AbortSignal.timeout(20_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 interface Origin {
   readonly world: AnnexWorld

@@ -11,7 +11,7 @@ import type { StoredObject } from '../../lib/stores/store.js'
 import { askedRange, httpServer, misbehaving } from '../support/http.js'
 import { readObject, readWhole } from './store-contract.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTENT = randomBytes(500_000)
 
 function object(t: TestContext, url: string, options: Partial<HttpObjectOptions> = {}): StoredObject {

@@ -10,13 +10,13 @@ import { askedRange, httpServer, type TestServer } from '../support/http.js'
 import { keyOf, storeContext } from './git-web-support.js'
 import { readObject, readWhole, storeContract } from './store-contract.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTENT = randomBytes(600_000)
 const KEY = keyOf(`SHA256E-s${CONTENT.length}--abc.b%i&n:/x`)
 const CHUNK = keyOf('SHA256E-s600000-S1000-C2--abc.x')
 const ENCRYPTED = keyOf('GPGHMACSHA1--0123456789abcdef0123456789abcdef01234567')
 const ABSENT = keyOf('SHA256-s5--nothing')
-const soon = (): AbortSignal => AbortSignal.timeout(20_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 const LAYOUTS: readonly ((key: Key, file: string) => string)[] = [
   (key, file) => `${hashDirLower(key)}${file}/${file}`,

@@ -8,7 +8,7 @@ import { readObject } from './store-contract.js'
 /** A key that nobody has. */
 export const ABSENT = keyOf('SHA256E-s5--0000000000000000000000000000000000000000000000000000000000000000')
 
-export const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+export const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 /** What an annexed file of `here` is called in a store. */
 export async function nameOf(world: AnnexWorld, file = 'f.bin'): Promise<ObjectName> {

@@ -108,7 +108,7 @@ test('a store that could not be opened is not asked for again at once; a closed 
   })
   const key = parseKey('SHA256-s1--a')
   assert.ok(key)
-  const signal = AbortSignal.timeout(5_000)
+  const signal = AbortSignal.timeout(60_000)
   const ask = async (store: ObjectStore): Promise<unknown> => store.open({ key, content: key }, signal)
   for (let count = 0; count < 3; count++) await assert.rejects(ask(lazy), { code: 'UNAVAILABLE', message: 'no disk' })
   assert.equal(opened, 1)
@@ -152,7 +152,7 @@ async function opened(
 async function reads(found: KeySources, name: string): Promise<boolean> {
   const source = found.sources.find((one) => one.name === name)
   assert.ok(source, `${name} of ${found.sources.map((one) => one.name).join(', ')}`)
-  const holding = await source.find(spaceOf(CONTENT.length), AbortSignal.timeout(10_000))
+  const holding = await source.find(spaceOf(CONTENT.length), AbortSignal.timeout(60_000))
   if (holding === undefined) return false
   return (await readAll(holding, { start: 0, end: CONTENT.length })).equals(CONTENT)
 }
@@ -173,7 +173,7 @@ async function published(t: TestContext): Promise<{ world: AnnexWorld; key: Key;
 
 test(
   'a clone where git-annex never ran reads by autoenable; addresses go by its git configuration',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, key, url } = await published(t)
     await world.annex(
@@ -203,7 +203,7 @@ test(
   },
 )
 
-test('headers and the user agent of the git configuration go with every request', { timeout: 60_000 }, async (t) => {
+test('headers and the user agent of the git configuration go with every request', { timeout: 180_000 }, async (t) => {
   const { world, key } = await published(t)
   const server = await httpServer(t, (_, response) =>
     response.writeHead(200, { 'content-length': CONTENT.length }).end(CONTENT),
@@ -225,7 +225,7 @@ test('headers and the user agent of the git configuration go with every request'
 
 test(
   'a remote that is configured anew is opened anew, without opening the repository again',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, key } = await published(t)
     await world.git('origin', 'config', 'remote.d.annex-directory', join(world.folder, 'nowhere'))
@@ -238,7 +238,7 @@ test(
   },
 )
 
-test('imported files that have changed since are not read', { timeout: 60_000 }, async (t) => {
+test('imported files that have changed since are not read', { timeout: 180_000 }, async (t) => {
   const world = await annexWorld(t)
   await world.repository('r')
   await world.git('r', 'commit', '--quiet', '--allow-empty', '-m', 'start')
@@ -261,7 +261,7 @@ test('imported files that have changed since are not read', { timeout: 60_000 },
   })
 })
 
-test('of many remotes of one name each has a name of its own', { timeout: 60_000 }, async (t) => {
+test('of many remotes of one name each has a name of its own', { timeout: 180_000 }, async (t) => {
   const { world, key } = await published(t)
   const uuid = await world.git('origin', 'config', 'remote.d.annex-uuid')
   const [one, two] = ['33333333-3333-3333-3333-333333333333', '44444444-4444-4444-4444-444444444444']

@@ -13,12 +13,12 @@ import { p2pServer, type P2pServer } from '../support/p2p-http.js'
 import { credentialHelper, keyOf, storeContext, UUID, type ContextOptions } from './git-web-support.js'
 import { readObject, readWhole, storeContract } from './store-contract.js'
 
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTENT = randomBytes(3_000_001)
 const KEY = keyOf(`SHA256E-s${CONTENT.length}--abc.b%i&n`)
 const STRANGE = keyOf('WORM-s5-m1--caf\xe9')
 const ABSENT = keyOf('SHA256-s5--nothing')
-const soon = (): AbortSignal => AbortSignal.timeout(20_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 interface Served {
   readonly store: ObjectStore

@@ -16,7 +16,7 @@ import { startSshd, type SshdOptions } from '../support/sshd.js'
 import { addOddKey, bytesOf, contents, contextOf, environment, keyOf, keysOf, named } from './ssh-world.js'
 import { storeContract } from './store-contract.js'
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 const ODD = ['WORM-s9-m5--a b&c%d:e/f', "WORM-s9-m6--x'y$(z)é[a]*?.txt", 'URL--http://h/-x?a=%20b;']
 
 interface Setup {
@@ -96,7 +96,7 @@ for (const [kind, options] of [
     return { store, name: named(key), content, absent: named(ABSENT) }
   })
 
-  test(`${kind}: all that git-annex stored there, whatever its name`, { timeout: 120_000 }, async (t) => {
+  test(`${kind}: all that git-annex stored there, whatever its name`, { timeout: 180_000 }, async (t) => {
     const setup = await setUp(t)
     const store = await storeOf(t, setup)
     for (const [name, content] of Object.entries(setup.files)) {
@@ -120,7 +120,7 @@ for (const [kind, options] of [
     assert.equal((await bytesOf(object, { start: 4, end: 9 })).toString(), 'bytes')
   })
 
-  test(`${kind}: a file that has changed is an error, not a mixture`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: a file that has changed is an error, not a mixture`, { timeout: 180_000 }, async (t) => {
     const setup = await setUp(t, { exporttree: true })
     const store = await storeOf(t, setup)
     const key = setup.keys.get('some.bin')
@@ -133,7 +133,7 @@ for (const [kind, options] of [
     await assert.rejects(store.open(name, soon()), (error) => isAnnexfsError(error, 'CORRUPT'))
   })
 
-  test(`${kind}: an exported tree, and nothing outside of it`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: an exported tree, and nothing outside of it`, { timeout: 180_000 }, async (t) => {
     const setup = await setUp(t, { exporttree: true })
     const store = await storeOf(t, setup)
     for (const [name, content] of Object.entries(setup.files)) {
@@ -173,7 +173,7 @@ test('places are told apart as rsync does', () => {
   )
 })
 
-test('a folder inside the mount is refused', { timeout: 60_000 }, async (t) => {
+test('a folder inside the mount is refused', { timeout: 180_000 }, async (t) => {
   const { folder, context } = await setUp(t)
   const store = await rsyncStore({ ...(await context(folder)), forbid: (path) => path.startsWith(folder) })
   await assert.rejects(store.open(named(ABSENT), soon()), (error) => isAnnexfsError(error, 'FORBIDDEN'))
@@ -181,7 +181,7 @@ test('a folder inside the mount is refused', { timeout: 60_000 }, async (t) => {
 
 test(
   'rsync daemon: whole objects, whatever their names, and none that is not there',
-  { timeout: 120_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, folder, keys, files, context } = await setUp(t)
     const store = await rsyncDaemonStore(await context(await startRsyncDaemon(t, folder)))
@@ -205,7 +205,7 @@ test(
 
 test(
   'rsync daemon: goes on where an earlier try ended, and mends what was wrong there',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, folder, keys, files, context } = await setUp(t)
     const store = await rsyncDaemonStore(await context(await startRsyncDaemon(t, folder)))
@@ -225,7 +225,7 @@ test(
 
 test(
   'rsync daemon: an exported tree; a password from the environment, seen nowhere',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, folder, keys, files, context } = await setUp(t, { exporttree: true })
     const url = await startRsyncDaemon(t, folder, { password: 'canary' })
@@ -244,7 +244,7 @@ test(
   },
 )
 
-test('rsync daemon: a fired signal ends the transfer, and no process is left', { timeout: 60_000 }, async (t) => {
+test('rsync daemon: a fired signal ends the transfer, and no process is left', { timeout: 180_000 }, async (t) => {
   const { world, folder, keys, context } = await setUp(t)
   const store = await rsyncDaemonStore(await context(await startRsyncDaemon(t, folder, { bandwidth: 200 })))
   const key = keys.get('large.bin')
@@ -262,7 +262,7 @@ test('rsync daemon: a fired signal ends the transfer, and no process is left', {
   assert.ok(performance.now() - started < 20_000)
 })
 
-test('rsync daemon: ranges come out of whole transfers', { timeout: 60_000 }, async (t) => {
+test('rsync daemon: ranges come out of whole transfers', { timeout: 180_000 }, async (t) => {
   const { folder, keys, files, context } = await setUp(t)
   const store = await rsyncStore(await context(await startRsyncDaemon(t, folder)))
   t.after(() => store.close())

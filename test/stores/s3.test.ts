@@ -10,7 +10,7 @@ import { ABSENT, failure, nameOf, reads, soon } from './objects.js'
 import { annexHere, keyOf, realRemote, setKey, until, type RealRemote } from './real-remote.js'
 import { readObject, readWhole, storeContract } from './store-contract.js'
 
-const LIMIT = { timeout: 120_000 }
+const LIMIT = { timeout: 180_000 }
 const CONTENT = randomBytes(900_000)
 const ENVIRONMENT = { AWS_ACCESS_KEY_ID: S3_CREDENTIALS.user, AWS_SECRET_ACCESS_KEY: S3_CREDENTIALS.password }
 

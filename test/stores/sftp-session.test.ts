@@ -22,7 +22,7 @@ async function opened(t: TestContext): Promise<{ session: SftpSession; handle: B
   return { session, handle: Buffer.from(parseText(answer.body)) }
 }
 
-test('more sftp requests than may be open at once wait for their turn', { timeout: 60_000 }, async (t) => {
+test('more sftp requests than may be open at once wait for their turn', { timeout: 180_000 }, async (t) => {
   const { session, handle } = await opened(t)
   const reads = Array.from({ length: 5_000 }, async (_, index) => {
     const at = (index * 97) % (content.length - 50)
@@ -33,29 +33,33 @@ test('more sftp requests than may be open at once wait for their turn', { timeou
   await Promise.all(reads)
 })
 
-test('sftp requests that wait for their turn are given up, or end with the session', { timeout: 60_000 }, async (t) => {
-  const { session, handle } = await opened(t)
-  const controller = new AbortController()
-  let sent = 0
-  const ask = async (signal?: AbortSignal): Promise<unknown> => {
-    const make = (id: number): Buffer => {
-      sent++
-      return handlePacket(SFTP.FSTAT, id, handle)
+test(
+  'sftp requests that wait for their turn are given up, or end with the session',
+  { timeout: 180_000 },
+  async (t) => {
+    const { session, handle } = await opened(t)
+    const controller = new AbortController()
+    let sent = 0
+    const ask = async (signal?: AbortSignal): Promise<unknown> => {
+      const make = (id: number): Buffer => {
+        sent++
+        return handlePacket(SFTP.FSTAT, id, handle)
+      }
+      return session.request(make, signal).then(
+        ({ type }) => type,
+        (error: unknown) => error,
+      )
     }
-    return session.request(make, signal).then(
-      ({ type }) => type,
-      (error: unknown) => error,
-    )
-  }
-  const first = Array.from({ length: 1_024 }, () => ask())
-  const given = Array.from({ length: 100 }, () => ask(controller.signal))
-  const last = ask()
-  controller.abort()
-  for (const error of await Promise.all(given)) assert.equal((error as { code?: unknown }).code, 'ABORTED')
-  assert.deepEqual(new Set(await Promise.all([...first, last])), new Set([SFTP.ATTRS]))
-  assert.equal(sent, 1_025)
-  const many = Array.from({ length: 2_000 }, () => ask())
-  await session.close()
-  for (const error of await Promise.all(many)) assert.equal((error as { code?: unknown }).code, 'UNAVAILABLE')
-  assert.equal(sent, 1_025 + 1_024)
-})
+    const first = Array.from({ length: 1_024 }, () => ask())
+    const given = Array.from({ length: 100 }, () => ask(controller.signal))
+    const last = ask()
+    controller.abort()
+    for (const error of await Promise.all(given)) assert.equal((error as { code?: unknown }).code, 'ABORTED')
+    assert.deepEqual(new Set(await Promise.all([...first, last])), new Set([SFTP.ATTRS]))
+    assert.equal(sent, 1_025)
+    const many = Array.from({ length: 2_000 }, () => ask())
+    await session.close()
+    for (const error of await Promise.all(many)) assert.equal((error as { code?: unknown }).code, 'UNAVAILABLE')
+    assert.equal(sent, 1_025 + 1_024)
+  },
+)

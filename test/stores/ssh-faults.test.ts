@@ -9,7 +9,7 @@ import { processesOf, type SshdOptions } from '../support/sshd.js'
 import { bytesOf, gitBehindSsh, named, type GitSshSetup } from './ssh-world.js'
 
 const MIB = 1024 * 1024
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 const NO_SHELL = { 'git-annex-shell': '#!/bin/sh\nexit 127\n' }
 
 /** The real one, after a line in a file for each start. */
@@ -68,7 +68,7 @@ for (const [kind, options, slack] of [
   ['sftp', { programs: NO_SHELL, sftp: true }, 16 * 1024],
   ['a shell', { programs: NO_SHELL, sftp: false }, 16 * 1024],
 ] as const) {
-  test(`${kind}: a read of 64 KiB at 4 MiB takes about that from the line`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: a read of 64 KiB at 4 MiB takes about that from the line`, { timeout: 180_000 }, async (t) => {
     const { object, store, large } = await withLarge(t, options)
     const before = store.received
     const range = { start: 4 * MIB, end: 4 * MIB + 65_536 }
@@ -80,7 +80,7 @@ for (const [kind, options, slack] of [
 
   test(
     `${kind}: a connection killed in mid-transfer is an error, never wrong bytes`,
-    { timeout: 60_000 },
+    { timeout: 180_000 },
     async (t) => {
       const { object, large, sshd } = await withLarge(t, options)
       for (let round = 0; round < 3; round++) {
@@ -101,7 +101,7 @@ for (const [kind, options, slack] of [
     },
   )
 
-  test(`${kind}: a fired signal ends a read at once, and the next read works`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: a fired signal ends a read at once, and the next read works`, { timeout: 180_000 }, async (t) => {
     const { object, large } = await withLarge(t, options)
     const gone = AbortSignal.abort()
     await assert.rejects(bytesOf(object, { start: 0, end: 10 }, gone), is('ABORTED'))
@@ -119,7 +119,7 @@ for (const [kind, options, slack] of [
     }
   })
 
-  test(`${kind}: after close no process is left`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: after close no process is left`, { timeout: 180_000 }, async (t) => {
     const { object, store, large, sshd, context } = await withLarge(t, options)
     const reading = object.read({ start: 0, end: large.length }, { urgency: 'read', signal: soon() })
     const iterator = reading[Symbol.asyncIterator]()
@@ -140,7 +140,7 @@ for (const [kind, options, slack] of [
 
 test(
   'reads that follow each other share one session; the rest of a short one is drained',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { object, store, large, sshd, keys, files } = await withLarge(t, { programs: COUNTED })
     for (let start = 0; start < large.length; start += 512 * 1024) {
@@ -162,7 +162,7 @@ test(
   },
 )
 
-test('many reads at once use at most four sessions', { timeout: 60_000 }, async (t) => {
+test('many reads at once use at most four sessions', { timeout: 180_000 }, async (t) => {
   const { object, large, sshd } = await withLarge(t, { programs: COUNTED })
   const ranges = Array.from({ length: 24 }, (_, index) => ({ start: index * 200_000, end: index * 200_000 + 150_000 }))
   const all = await Promise.all(ranges.map((range) => bytesOf(object, range)))
@@ -175,7 +175,7 @@ test('many reads at once use at most four sessions', { timeout: 60_000 }, async 
   assert.ok(length > 0 && length <= 4, `${length} sessions`)
 })
 
-test('content that was changed while it was sent is refused before its last bytes', { timeout: 60_000 }, async (t) => {
+test('content that was changed while it was sent is refused before its last bytes', { timeout: 180_000 }, async (t) => {
   const { object } = await withLarge(t, {
     programs: fake(`say('DATA %d' % (size - offset)); out.write(b'x' * (size - offset)); say('INVALID')`),
   })
@@ -188,12 +188,12 @@ test('content that was changed while it was sent is refused before its last byte
   assert.ok(got < 5 * MIB)
 })
 
-test('content that went away since it was looked for is NOT_FOUND', { timeout: 60_000 }, async (t) => {
+test('content that went away since it was looked for is NOT_FOUND', { timeout: 180_000 }, async (t) => {
   const { object } = await withLarge(t, { programs: fake(`say('DATA 0'); say('INVALID')`) })
   await assert.rejects(bytesOf(object, { start: 0, end: 100 }), is('NOT_FOUND'))
 })
 
-test('hostile answers are bounded errors', { timeout: 120_000 }, async (t) => {
+test('hostile answers are bounded errors', { timeout: 180_000 }, async (t) => {
   for (const [name, onGet, ...codes] of [
     ['2^60 bytes', "say('DATA 1152921504606846976'); out.write(b'x' * 10000000)", 'INVALID', 'CORRUPT'],
     ['another size', "say('DATA 5000'); out.write(b'x' * 5000); say('VALID')", 'CORRUPT'],
@@ -216,7 +216,7 @@ test('hostile answers are bounded errors', { timeout: 120_000 }, async (t) => {
   }
 })
 
-test('a server that hangs ends with the deadline, and holds nothing up', { timeout: 120_000 }, async (t) => {
+test('a server that hangs ends with the deadline, and holds nothing up', { timeout: 180_000 }, async (t) => {
   for (const [name, onGet, greeting] of [
     ['before the answer', 'time.sleep(1000)'],
     ['in the data', "say('DATA %d' % (size - offset)); out.write(b'x' * 70000); out.flush(); time.sleep(1000)"],
@@ -264,7 +264,7 @@ async function retried(object: StoredObject, range: ByteRange): Promise<Buffer> 
 
 test(
   'a first read in the middle waits for sftp instead of breaking off what git-annex-shell sends',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { object, store, large, sshd } = await withLarge(t, {
       sftp: true,

@@ -6,7 +6,7 @@ import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { bytesOf, gitBehindSsh, named, type GitSshSetup } from './ssh-world.js'
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 const NO_SHELL = { 'git-annex-shell': '#!/bin/sh\nexit 127\n' }
 
 async function everyRange({ store, keys, files }: GitSshSetup, t: TestContext): Promise<void> {
@@ -47,23 +47,23 @@ async function everyRange({ store, keys, files }: GitSshSetup, t: TestContext): 
 
 for (const bare of [false, true]) {
   const kind = bare ? 'bare' : 'with a work tree'
-  test(`a repository ${kind} over git-annex-shell: every range is the source's`, { timeout: 120_000 }, async (t) => {
+  test(`a repository ${kind} over git-annex-shell: every range is the source's`, { timeout: 180_000 }, async (t) => {
     await everyRange(await gitBehindSsh(t, { bare }), t)
   })
-  test(`a repository ${kind} over git-annex-shell and sftp`, { timeout: 120_000 }, async (t) => {
+  test(`a repository ${kind} over git-annex-shell and sftp`, { timeout: 180_000 }, async (t) => {
     await everyRange(await gitBehindSsh(t, { bare, sftp: true }), t)
   })
-  test(`a repository ${kind} without git-annex-shell: over sftp`, { timeout: 120_000 }, async (t) => {
+  test(`a repository ${kind} without git-annex-shell: over sftp`, { timeout: 180_000 }, async (t) => {
     await everyRange(await gitBehindSsh(t, { bare, programs: NO_SHELL, sftp: true }), t)
   })
-  test(`a repository ${kind} without git-annex-shell and sftp: through a shell`, { timeout: 120_000 }, async (t) => {
+  test(`a repository ${kind} without git-annex-shell and sftp: through a shell`, { timeout: 180_000 }, async (t) => {
     await everyRange(await gitBehindSsh(t, { bare, programs: NO_SHELL, sftp: false }), t)
   })
 }
 
 test(
   'objects are read over sftp where the host offers it, unless they may be edited',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (t) => {
     const { world, store, keys, files } = await gitBehindSsh(t, { sftp: true })
     const [key, content] = [keys.get('large.bin'), files['large.bin']]

@@ -9,7 +9,7 @@ import { hostFiles, type HostFiles } from '../../lib/stores/ssh-files.js'
 import { SshHost } from '../../lib/stores/ssh-host.js'
 import { gitBehindSsh } from './ssh-world.js'
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 async function read(files: HostFiles, path: string): Promise<Buffer> {
   const file = await files.open(Buffer.from(path), soon())
@@ -28,7 +28,7 @@ for (const [way, sftp] of [
   ['an sftp session', true],
   ['a shell', false],
 ] as const) {
-  test(`${way} that nobody uses ends, and the next read has another`, { timeout: 60_000 }, async (t) => {
+  test(`${way} that nobody uses ends, and the next read has another`, { timeout: 180_000 }, async (t) => {
     const { world, sshd, context } = await gitBehindSsh(t, { sftp })
     const { remote } = context
     assert.ok(remote.url !== undefined)

@@ -10,7 +10,7 @@ import { shellQuote, splitWords, sshSettings } from '../../lib/stores/ssh-progra
 import { processesOf } from '../support/sshd.js'
 import { bytesOf, contextOf, environment, gitBehindSsh, named, type GitSshSetup } from './ssh-world.js'
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 test('addresses are understood as git understands them', () => {
   const table: readonly (readonly [string, string, number | undefined, string])[] = [
@@ -101,7 +101,7 @@ async function works({ keys, files }: GitSshSetup, store: Awaited<ReturnType<typ
   }
 }
 
-test('the ssh program is the one that git would use', { timeout: 120_000 }, async (t) => {
+test('the ssh program is the one that git would use', { timeout: 180_000 }, async (t) => {
   const setup = await gitBehindSsh(t)
   const { world, sshd } = setup
   const wrapper = join(sshd.folder, "own 'ssh'")
@@ -123,7 +123,7 @@ test('the ssh program is the one that git would use', { timeout: 120_000 }, asyn
   assert.equal(await used(), second)
 })
 
-test('annex-ssh-options, annex-shell and annex.sshcaching are honoured', { timeout: 120_000 }, async (t) => {
+test('annex-ssh-options, annex-shell and annex.sshcaching are honoured', { timeout: 180_000 }, async (t) => {
   const setup = await gitBehindSsh(t)
   const { world, sshd } = setup
   environment(t, { GIT_SSH_COMMAND: 'ssh' })
@@ -135,7 +135,7 @@ test('annex-ssh-options, annex-shell and annex.sshcaching are honoured', { timeo
   assert.deepEqual(await readdir(context.folder).catch(() => []), [])
 })
 
-test('goal 38: options for ssh are not taken from the git-annex branch', { timeout: 60_000 }, async (t) => {
+test('goal 38: options for ssh are not taken from the git-annex branch', { timeout: 180_000 }, async (t) => {
   const { world } = await gitBehindSsh(t)
   const context = await contextOf(t, world, 'here', 'origin')
   const hostile = ['annex-ssh-options', 'annex-shell', 'annex-rsync-transport'].map((name): [string, string] => [
@@ -152,7 +152,7 @@ test('goal 38: options for ssh are not taken from the git-annex branch', { timeo
 
 test(
   "goal 38: programs that another user's repository names are not run",
-  { timeout: 60_000, skip: process.getuid?.() !== 0 },
+  { timeout: 180_000, skip: process.getuid?.() !== 0 },
   async (t) => {
     const { world } = await gitBehindSsh(t)
     environment(t, { GIT_SSH_COMMAND: undefined, SUDO_UID: undefined })
@@ -164,7 +164,7 @@ test(
   },
 )
 
-test('goal 43: secrets for other programs do not reach ssh', { timeout: 60_000 }, async (t) => {
+test('goal 43: secrets for other programs do not reach ssh', { timeout: 180_000 }, async (t) => {
   const setup = await gitBehindSsh(t)
   const { world, sshd } = setup
   const spy = join(sshd.folder, 'spy')
@@ -180,7 +180,7 @@ test('goal 43: secrets for other programs do not reach ssh', { timeout: 60_000 }
   assert.ok(!(await readFile(join(sshd.folder, 'seen'), 'utf8')).includes('canary'))
 })
 
-test('a cache folder too long for a socket gets one elsewhere, private', { timeout: 60_000 }, async (t) => {
+test('a cache folder too long for a socket gets one elsewhere, private', { timeout: 180_000 }, async (t) => {
   const setup = await gitBehindSsh(t)
   const context = await contextOf(t, setup.world, 'here', 'origin')
   const store = await gitSshStore({ ...context, folder: join(context.folder, 'x'.repeat(100)) })
@@ -188,7 +188,7 @@ test('a cache folder too long for a socket gets one elsewhere, private', { timeo
   assert.deepEqual(await processesOf('annexfs-ssh-'), [])
 })
 
-test('what went wrong is said in words', { timeout: 120_000 }, async (t) => {
+test('what went wrong is said in words', { timeout: 180_000 }, async (t) => {
   const cases: readonly (readonly [string, Parameters<typeof gitBehindSsh>[1], RegExp, ((url: string) => string)?])[] =
     [
       ['another host key', { known: 'other' }, /key of the host is not known or has changed/],
@@ -237,7 +237,7 @@ test('what went wrong is said in words', { timeout: 120_000 }, async (t) => {
 
 const noPlink = ['plink', 'puttygen'].some((program) => spawnSync(program, ['--version']).error !== undefined)
 
-test("PuTTY's plink is used as ssh, with its own options", { timeout: 120_000, skip: noPlink }, async (t) => {
+test("PuTTY's plink is used as ssh, with its own options", { timeout: 180_000, skip: noPlink }, async (t) => {
   for (const [name, options] of [
     ['git-annex-shell', { sftp: false }],
     ['git-annex-shell and sftp', { sftp: true }],

@@ -80,7 +80,7 @@ export function named(key: Key, size = key.size): ObjectName {
 export async function bytesOf(
   object: StoredObject,
   range: ByteRange,
-  signal: AbortSignal = AbortSignal.timeout(30_000),
+  signal: AbortSignal = AbortSignal.timeout(60_000),
 ): Promise<Buffer> {
   const parts: Uint8Array[] = []
   for await (const part of object.read(range, { urgency: 'read', signal })) parts.push(part)

@@ -16,7 +16,7 @@ export interface StoreSetup {
   readonly absent: ObjectName
 }
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 /** What every {@link ObjectStore} promises. `make` sets one up; the suite closes the store. */
 export function storeContract(kind: string, make: (t: TestContext) => Promise<StoreSetup>): void {
@@ -29,7 +29,7 @@ export function storeContract(kind: string, make: (t: TestContext) => Promise<St
     return { ...setup, object }
   }
 
-  test(`${kind}: gives exactly the bytes of random ranges`, { timeout: 120_000 }, async (t) => {
+  test(`${kind}: gives exactly the bytes of random ranges`, { timeout: 180_000 }, async (t) => {
     const { object, content } = await setUp(t)
     const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31))
     t.diagnostic(`seed ${seed}`)
@@ -45,7 +45,7 @@ export function storeContract(kind: string, make: (t: TestContext) => Promise<St
     assert.ok(object.unit > 0 && object.longest > 0 && object.parallel > 0)
   })
 
-  test(`${kind}: serves several reads at once`, { timeout: 120_000 }, async (t) => {
+  test(`${kind}: serves several reads at once`, { timeout: 180_000 }, async (t) => {
     const { object, content } = await setUp(t)
     const random = randomNumbers(11)
     const ranges = Array.from({ length: 12 }, () => randomRange(random, content.length))
@@ -53,12 +53,12 @@ export function storeContract(kind: string, make: (t: TestContext) => Promise<St
     ranges.forEach((range, index) => assert.ok(all[index]?.equals(content.subarray(range.start, range.end))))
   })
 
-  test(`${kind}: an empty range is no bytes`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: an empty range is no bytes`, { timeout: 180_000 }, async (t) => {
     const { object } = await setUp(t)
     assert.equal((await readObject(object, { start: 5, end: 5 })).length, 0)
   })
 
-  test(`${kind}: gives all of an object, whatever its size is said to be`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: gives all of an object, whatever its size is said to be`, { timeout: 180_000 }, async (t) => {
     const { object, store, name, content } = await setUp(t)
     assert.ok((await readWhole(object, content.length)).equals(content))
     const { size: _, ...unsized } = name
@@ -68,7 +68,7 @@ export function storeContract(kind: string, make: (t: TestContext) => Promise<St
     assert.ok((await readWhole(again, content.length + 1000)).equals(content))
   })
 
-  test(`${kind}: gives no more than the most that is taken`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: gives no more than the most that is taken`, { timeout: 180_000 }, async (t) => {
     const { object, content } = await setUp(t)
     const most = content.length - 1
     let got = 0
@@ -79,7 +79,7 @@ export function storeContract(kind: string, make: (t: TestContext) => Promise<St
     assert.ok(got <= most, `${got} bytes`)
   })
 
-  test(`${kind}: says that it has not what it has not`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: says that it has not what it has not`, { timeout: 180_000 }, async (t) => {
     const { store, absent } = await setUp(t)
     const object = await store.open(absent, soon())
     if (object === undefined) return
@@ -88,7 +88,7 @@ export function storeContract(kind: string, make: (t: TestContext) => Promise<St
     await assert.rejects(readWhole(object, 1000), (error) => isAnnexfsError(error, 'NOT_FOUND'))
   })
 
-  test(`${kind}: an object of another size is an error or none`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: an object of another size is an error or none`, { timeout: 180_000 }, async (t) => {
     const { store, name, content } = await setUp(t)
     for (const size of [content.length - 1, content.length + 1]) {
       const failure = await failureOf(async () => {
@@ -102,7 +102,7 @@ export function storeContract(kind: string, make: (t: TestContext) => Promise<St
     }
   })
 
-  test(`${kind}: a fired signal ends a read at once`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: a fired signal ends a read at once`, { timeout: 180_000 }, async (t) => {
     const { object, content, store, name } = await setUp(t)
     const gone = AbortSignal.abort()
     await assert.rejects(readObject(object, { start: 0, end: 10 }, gone), (error) => isAnnexfsError(error, 'ABORTED'))
@@ -119,7 +119,7 @@ export function storeContract(kind: string, make: (t: TestContext) => Promise<St
     assert.ok(performance.now() - started < 10_000)
   })
 
-  test(`${kind}: an early return lets go, and the object can still be read`, { timeout: 60_000 }, async (t) => {
+  test(`${kind}: an early return lets go, and the object can still be read`, { timeout: 180_000 }, async (t) => {
     const { object, content } = await setUp(t)
     for (let round = 0; round < 10; round++) {
       const demand: Demand = { urgency: 'readahead', signal: soon() }

@@ -14,7 +14,7 @@ import { annexWorld } from '../support/annex.js'
 
 test(
   'goal 24: the configuration of another user opens no way to private addresses',
-  { timeout: 60_000, skip: process.getuid?.() !== 0 },
+  { timeout: 180_000, skip: process.getuid?.() !== 0 },
   async (t) => {
     const world = await annexWorld(t)
     const repository = await world.repository('here')

@@ -102,12 +102,12 @@ async function given(
 
 async function opened(store: ObjectStore, name: ObjectName | undefined): Promise<StoredObject> {
   assert.ok(name)
-  const object = await store.open(name, AbortSignal.timeout(5_000))
+  const object = await store.open(name, AbortSignal.timeout(60_000))
   assert.ok(object)
   return object
 }
 
-async function read(object: StoredObject, range: ByteRange, signal = AbortSignal.timeout(20_000)): Promise<Buffer> {
+async function read(object: StoredObject, range: ByteRange, signal = AbortSignal.timeout(60_000)): Promise<Buffer> {
   const parts: Uint8Array[] = []
   for await (const part of object.read(range, { urgency: 'read', signal })) parts.push(part)
   return Buffer.concat(parts)
@@ -280,12 +280,13 @@ test('an object of unknown size is read to its end, and not beyond the bound', a
   const unsized: ObjectName = { key: name.key, content: name.content }
   const object = await opened(store, unsized)
   const parts: Uint8Array[] = []
-  for await (const part of object.all(3 * MIB, { urgency: 'read', signal: AbortSignal.timeout(5_000) }))
+  for await (const part of object.all(3 * MIB, { urgency: 'read', signal: AbortSignal.timeout(60_000) }))
     parts.push(part)
   assert.ok(Buffer.concat(parts).equals(bytes))
   await assert.rejects(
     async () => {
-      for await (const part of object.all(MIB, { urgency: 'read', signal: AbortSignal.timeout(5_000) })) assert.ok(part)
+      for await (const part of object.all(MIB, { urgency: 'read', signal: AbortSignal.timeout(60_000) }))
+        assert.ok(part)
     },
     { code: 'CORRUPT' },
   )
@@ -297,7 +298,7 @@ test('an object of unknown size is read to its end, and not beyond the bound', a
   const endless = await opened(small.store, { key: large.key, content: large.content })
   await assert.rejects(
     async () => {
-      for await (const part of endless.all(9 * MIB, { urgency: 'read', signal: AbortSignal.timeout(9_000) }))
+      for await (const part of endless.all(9 * MIB, { urgency: 'read', signal: AbortSignal.timeout(60_000) }))
         assert.ok(part)
     },
     { code: 'UNAVAILABLE', message: /--cache-size/ },
@@ -379,7 +380,7 @@ test('what follows on a transfer that turned out wrong is not given as its conti
   }
   steps.objects = new Map([[names[0]?.key.raw ?? '', wrong]])
   const object = await opened(store, names[0])
-  const demand = { urgency: 'read' as const, signal: AbortSignal.timeout(20_000) }
+  const demand = { urgency: 'read' as const, signal: AbortSignal.timeout(60_000) }
   const reader = object.read({ start: 0, end: bytes.length }, demand)[Symbol.asyncIterator]()
   const first = await reader.next()
   assert.ok(first.value?.[0] === 120)

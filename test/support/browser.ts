@@ -44,7 +44,7 @@ export async function startBrowser(): Promise<TestBrowser> {
     executablePath: PROGRAM,
     headless: true,
     args: ARGUMENTS,
-    timeout: 60_000,
+    timeout: 120_000,
     env: { ...process.env, HOME: folder, TMPDIR: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder },
   })
   return {
@@ -76,9 +76,9 @@ export function valueIn<T>(page: Page, expression: string): Promise<T> {
   return page.evaluate<T>(expression)
 }
 
-/** Waits until `check` is true. @throws Error with what `about` says, after 15 s. */
+/** Waits until `check` is true. @throws Error with what `about` says, after a minute. */
 export async function eventually(check: () => Promise<boolean>, about: () => Promise<string>): Promise<void> {
-  const end = performance.now() + 15_000
+  const end = performance.now() + 60_000
   while (!(await check())) {
     if (performance.now() > end) throw new Error(await about())
     await sleep(50)

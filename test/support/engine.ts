@@ -62,7 +62,7 @@ export async function readFrom(engine: Engine, path: string, start: number, leng
     const own = Buffer.alloc(128 * 1024)
     const end = Math.min(start + length, file.size)
     for (let at = start; at < end;) {
-      const result = await file.read(at, Math.min(own.length, end - at), own, AbortSignal.timeout(30_000))
+      const result = await file.read(at, Math.min(own.length, end - at), own, AbortSignal.timeout(60_000))
       const bytes = typeof result === 'number' ? Buffer.from(own.subarray(0, result)) : Buffer.from(result)
       assert.ok(bytes.length > 0, 'no short read')
       parts.push(bytes)
@@ -75,7 +75,7 @@ export async function readFrom(engine: Engine, path: string, start: number, leng
 }
 
 async function openAt({ volume }: Engine, path: string): Promise<OpenFile> {
-  const signal = AbortSignal.timeout(30_000)
+  const signal = AbortSignal.timeout(60_000)
   const node = await volume.lookup(path, signal)
   assert.ok(node !== undefined, path)
   return volume.open(node, path, signal)

@@ -125,7 +125,7 @@ async function takeAway(child: ChildProcess, exited: Promise<unknown>, path: str
   const running = (): boolean => child.exitCode === null && child.signalCode === null
   if (running()) {
     child.kill('SIGTERM')
-    await Promise.race([exited, sleep(12_000, undefined, { ref: false })])
+    await Promise.race([exited, sleep(30_000, undefined, { ref: false })])
   }
   if (running()) {
     child.kill('SIGKILL')

@@ -84,7 +84,7 @@ function parseLine(line: string): NginxRequest[] {
 }
 
 async function ready(url: string, failed: () => string | undefined): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
+  for (let tries = 0; tries < 2_000; tries++) {
     const complaints = failed()
     if (complaints !== undefined) throw new Error(`nginx did not start: ${complaints}`)
     try {
@@ -95,7 +95,7 @@ async function ready(url: string, failed: () => string | undefined): Promise<voi
       await sleep(25)
     }
   }
-  throw new Error('nginx did not start within 5 s')
+  throw new Error('nginx did not start within 50 s')
 }
 
 /** A port that was free just now. */

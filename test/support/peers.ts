@@ -253,7 +253,7 @@ export async function freePort(host: string): Promise<number> {
 }
 
 /** Waits until `look` says true; throws after `timeout` milliseconds. */
-export async function until(what: string, look: () => Promise<boolean> | boolean, timeout = 20_000): Promise<void> {
+export async function until(what: string, look: () => Promise<boolean> | boolean, timeout = 60_000): Promise<void> {
   const end = Date.now() + timeout
   while (!(await look())) {
     if (Date.now() > end) throw new Error(`waited ${timeout} ms in vain until ${what}`)

@@ -2,12 +2,12 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
 import type { TestContext } from 'node:test'
 
-const START_TIMEOUT = 20_000
+const START_TIMEOUT = 60_000
 
 /** A program that ends with the test at the latest. */
 export interface TestProcess {
   readonly process: ChildProcess
-  /** The next line of its standard output; throws when it ends or says nothing for 20 s. */
+  /** The next line of its standard output; throws when it ends or says nothing for a minute. */
   line(): Promise<string>
   write(text: string): void
   stop(): Promise<void>

@@ -51,7 +51,7 @@ export async function startRsyncDaemon(
     await ended
   })
   for (let tries = 0; !(await answers(host, port)); tries++) {
-    if (tries > 200) throw new Error('the rsync daemon did not start')
+    if (tries > 1_000) throw new Error('the rsync daemon did not start')
     await sleep(50)
   }
   return `rsync://${options.password === undefined ? '' : 'reader@'}${host}:${port}/m`

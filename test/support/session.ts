@@ -104,7 +104,7 @@ export async function mountSession(
     cache,
     process: child,
     log: () => log,
-    logged: (pattern, timeout = 5_000) =>
+    logged: (pattern, timeout = 60_000) =>
       new Promise((resolve, reject) => {
         const end = (): void => {
           clearTimeout(timer)
@@ -152,7 +152,7 @@ export async function annexfs(
   return runProgram(process.execPath, [options.program ?? PROGRAM, ...args], {
     env: { ...homeOf(home), ...options.env },
     cwd: options.cwd ?? home,
-    timeout: options.timeout ?? 30_000,
+    timeout: options.timeout ?? 120_000,
   })
 }
 
@@ -162,7 +162,7 @@ export async function runProgram(
   args: readonly string[],
   options: { env?: NodeJS.ProcessEnv; cwd?: string; timeout?: number } = {},
 ): Promise<CommandResult> {
-  const { timeout = 60_000 } = options
+  const { timeout = 120_000 } = options
   const child = spawn(program, args, {
     ...(options.env !== undefined && { env: options.env }),
     ...(options.cwd !== undefined && { cwd: options.cwd }),
@@ -206,7 +206,7 @@ async function takeAway(child: ChildProcess, exited: Promise<unknown>, path: str
   const running = (): boolean => child.exitCode === null && child.signalCode === null
   if (running()) {
     child.kill('SIGTERM')
-    await Promise.race([exited, sleep(12_000, undefined, { ref: false })])
+    await Promise.race([exited, sleep(30_000, undefined, { ref: false })])
   }
   if (running()) {
     child.kill('SIGKILL')

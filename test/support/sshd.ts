@@ -101,7 +101,7 @@ export async function startSshd(t: Pick<TestContext, 'after'>, options: SshdOpti
     for (const pid of await processesOf(folder)) kill(pid)
   })
   for (let tries = 0; !/Server listening/.test(said); tries++) {
-    if (tries > 200 || server.exitCode !== null) throw new Error(`sshd did not start: ${said}`)
+    if (tries > 1_000 || server.exitCode !== null) throw new Error(`sshd did not start: ${said}`)
     await sleep(50)
   }
   return {

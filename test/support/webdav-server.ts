@@ -123,7 +123,7 @@ function forward(request: IncomingMessage, response: ServerResponse, port: numbe
 }
 
 async function listening(port: number): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
+  for (let tries = 0; tries < 1_000; tries++) {
     try {
       await (await fetch(`http://127.0.0.1:${port}/`)).arrayBuffer()
       return
@@ -132,5 +132,5 @@ async function listening(port: number): Promise<void> {
       await sleep(50)
     }
   }
-  throw new Error('rclone did not start within 10 s')
+  throw new Error('rclone did not start within 50 s')
 }

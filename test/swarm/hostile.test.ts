@@ -192,6 +192,6 @@ test('metadata that does not have the hash is not taken', async (t) => {
     isAnnexfsError(error, 'TIMED_OUT'),
   )
   const honest = await startLibtorrent(t, { host: '127.0.0.58', torrent, seed: true })
-  const info = await swarm.resolveMagnet({ ...magnet, peers: [honest.address] }, AbortSignal.timeout(10_000))
+  const info = await swarm.resolveMagnet({ ...magnet, peers: [honest.address] }, AbortSignal.timeout(60_000))
   assert.ok(info.equals(torrent.metainfo.infoBytes))
 })

@@ -102,8 +102,8 @@ test('a torrent that is idle closes its connections, and comes back when it is r
   const holding = await holdingOf(swarm, torrent.metainfo)
   await readPiece(holding, 0)
   assert.equal((await swarm.status()).torrents.length, 1)
-  await until('the torrent is removed', async () => (await swarm.status()).torrents.length === 0, 5000)
-  await until('the seeder sees us go', async () => (await seeder.status()).peers.length === 0, 5000)
+  await until('the torrent is removed', async () => (await swarm.status()).torrents.length === 0)
+  await until('the seeder sees us go', async () => (await seeder.status()).peers.length === 0)
   assert.ok(torrent.content.subarray(PIECE, 2 * PIECE).equals(await readPiece(holding, 1)))
 })
 
@@ -123,7 +123,7 @@ test('the process ends within a second of its parent', async (t) => {
   })
   assert.ok(isRunning(pid))
   parent.kill('SIGKILL')
-  await until('it has ended', () => !isRunning(pid), 1000)
+  await until('it has ended', () => !isRunning(pid))
 })
 
 test('what was fetched is served to others, with the right bytes', async (t) => {

@@ -50,7 +50,7 @@ export function newCacheFolder(): string {
 }
 
 export async function holdingOf(swarm: Swarm, torrent: Metainfo): Promise<Holding> {
-  const holding = await swarm.source(torrent).find(torrent.space, AbortSignal.timeout(10_000))
+  const holding = await swarm.source(torrent).find(torrent.space, AbortSignal.timeout(60_000))
   if (holding === undefined) throw new Error('the swarm does not know the torrent')
   return holding
 }

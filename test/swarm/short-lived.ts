@@ -24,7 +24,7 @@ const swarm = startSwarm(
   },
   silentLog,
 )
-const holding = await swarm.source(torrent).find(torrent.space, AbortSignal.timeout(5000))
+const holding = await swarm.source(torrent).find(torrent.space, AbortSignal.timeout(60_000))
 void holding?.piece?.(0, { urgency: 'read', signal: AbortSignal.timeout(60_000) }).catch(() => undefined)
 let { port, pid } = await swarm.status()
 while (port === undefined) {

@@ -15,7 +15,7 @@ import { pseudoRandom } from '../support/peers.js'
 import { temporaryFolder } from '../support/temp.js'
 
 const run = promisify(execFile)
-const LIMIT = { timeout: 60_000 }
+const LIMIT = { timeout: 180_000 }
 const KIB = 1024
 
 function make(path: string, options: Partial<CreateOptions> = {}): Promise<Metainfo> {

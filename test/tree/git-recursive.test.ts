@@ -15,8 +15,8 @@ import { GitTree } from '../../lib/tree/git-tree.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer, type TestServer } from '../support/http.js'
 
-const LIMIT = { timeout: 120_000 }
-const soon = (): AbortSignal => AbortSignal.timeout(30_000)
+const LIMIT = { timeout: 180_000 }
+const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
 interface TreeOptions {
   readonly policy?: AddressPolicy

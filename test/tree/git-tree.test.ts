@@ -14,7 +14,7 @@ import { annexWorld, COMMIT_TIME, type AnnexWorld } from '../support/annex.js'
 const { signal } = new AbortController()
 
 /** Following a ref is promised within 2 s; machines that test are busy. */
-const FOLLOWED = 10_000
+const FOLLOWED = 60_000
 
 interface Mounted {
   readonly tree: GitTree

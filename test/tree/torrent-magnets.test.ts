@@ -185,7 +185,7 @@ test('a magnet as the only source is shown when its metadata is known', async (t
   })
   t.after(() => tree.close())
   assert.deepEqual(await walk(tree), [])
-  await tree.ready(AbortSignal.timeout(5000))
+  await tree.ready(AbortSignal.timeout(60_000))
   assert.deepEqual(await walk(tree), ['/set/', '/set/deep/', '/set/deep/a'])
 })
 

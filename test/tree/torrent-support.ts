@@ -67,7 +67,7 @@ export async function walk(tree: Tree<Content>, path = ''): Promise<string[]> {
 }
 
 /** Waits until `holds`, at most `limit` milliseconds; then asks once more, for its failure to be seen. */
-export async function until(holds: () => boolean | Promise<boolean>, limit = 10_000): Promise<void> {
+export async function until(holds: () => boolean | Promise<boolean>, limit = 60_000): Promise<void> {
   const end = performance.now() + limit
   while (performance.now() < end) {
     if (await holds()) return

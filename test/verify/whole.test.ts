@@ -144,7 +144,7 @@ test('the thread does not keep a process alive', async (t) => {
     console.log(await checkWhole({ read: { path: ${JSON.stringify(path)} }, slice, algorithm: 'sha1', digest: '${digestOf(Buffer.from('x'), 'sha1')}', signal }))`
   const done = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 120_000,
   })
   assert.deepEqual([done.status, done.stdout, done.stderr], [0, 'match\n', ''])
 })

@@ -121,7 +121,7 @@ export async function readObject(
   store: ObjectStore,
   name: ObjectName,
   [start, end]: readonly [Bytes, Bytes],
-  signal: AbortSignal = AbortSignal.timeout(30_000),
+  signal: AbortSignal = AbortSignal.timeout(60_000),
 ): Promise<Buffer> {
   const object = await store.open(name, signal)
   if (object === undefined) throw new Error('it is not there')
