@@ -9,6 +9,7 @@ import { AnnexRepository } from '../../lib/annex/repository.js'
 import { GitRepository } from '../../lib/git/repository.js'
 import { silentLog } from '../../lib/log/log.js'
 import { annexWorld } from '../support/annex.js'
+import { measured } from '../support/marks.js'
 
 function keyOf(raw: string): Key {
   const key = parseKey(raw)
@@ -16,7 +17,7 @@ function keyOf(raw: string): Key {
   return key
 }
 
-test('goal 39: the paths of 300,000 keys take little memory and are found at once', () => {
+test('goal 39: the paths of 300,000 keys take little memory and are found at once', (t) => {
   const paths = new KeyPaths()
   const count = 300_000
   for (let index = 0; index < count; index++) {
@@ -32,7 +33,8 @@ test('goal 39: the paths of 300,000 keys take little memory and are found at onc
       Buffer.from(`folder ${index % 1000}/file ${index}`),
     ])
   }
-  assert.ok(performance.now() - started < 5000)
+  // Each of them by looking at all would be 10^9 steps.
+  measured(t, 'found in', performance.now() - started, { mark: 5000, alarm: 60_000 })
   assert.deepEqual(paths.of('SHA256E-s1--other'), [])
 })
 

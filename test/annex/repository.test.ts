@@ -11,6 +11,7 @@ import { silentLog } from '../../lib/log/log.js'
 import { GitTree } from '../../lib/tree/git-tree.js'
 import type { FileNode } from '../../lib/tree/tree.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
+import { measured } from '../support/marks.js'
 
 const { signal } = new AbortController()
 
@@ -318,7 +319,7 @@ test(
     const annex = await open(t, join(world.folder, 'r'))
     const began = performance.now()
     const locations = await annex.locations(key)
-    assert.ok(performance.now() - began < 2000)
+    measured(t, 'read in', performance.now() - began, { mark: 2000, alarm: 30_000 })
     assert.equal(locations.length, 1001)
     assert.ok(locations.every((uuid) => /^[a-z0-9]+$/.test(uuid)))
     assert.ok((await annex.remotes()).every(({ uuid }) => !uuid.startsWith('-')))

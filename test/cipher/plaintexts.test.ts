@@ -10,6 +10,7 @@ import type { Demand } from '../../lib/sources/source.js'
 import { privateRoom, Scratch, type Room } from '../../lib/cache/scratch.js'
 import { silentLog } from '../../lib/log/log.js'
 import { temporaryFolder } from '../support/temp.js'
+import { until } from '../support/peers.js'
 
 const never = new AbortController().signal
 const DEMAND: Demand = { urgency: 'read', signal: never }
@@ -42,7 +43,7 @@ test(
   'readers of one object share one decryption, and its bytes are kept for the next',
   { timeout: 180_000 },
   async () => {
-    const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 20 })
+    const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 500 })
     const made: Watched[] = []
     const make = async (): Promise<Plaintext> => {
       await sleep(5)
@@ -53,8 +54,7 @@ test(
     await Promise.all(ranges.map((range) => taken(plaintexts.read('a', make, range, DEMAND))))
     await taken(plaintexts.read('a', make, { start: 5, end: 6 }, DEMAND))
     assert.equal(made.length, 1)
-    await sleep(60)
-    assert.equal(made[0]?.closed, 1, 'closed when idle')
+    await until('it is closed when idle', () => made[0]?.closed === 1)
     await taken(plaintexts.read('a', make, { start: 5, end: 6 }, DEMAND))
     assert.equal(made.length, 2)
   },
@@ -73,26 +73,29 @@ test('what is kept is bounded in memory and files, the least recently used goes'
   }
   for (const id of ['a', 'b', 'c']) await read(id, 400)
   for (const id of ['x', 'y', 'z']) await read(id, 1_000_000, true)
-  await sleep(5)
-  const kept = [...made].filter(([, { closed }]) => closed === 0).map(([id]) => id)
-  assert.deepEqual(kept, ['b', 'c', 'y', 'z'])
+  const kept = (): string[] => [...made].filter(([, { closed }]) => closed === 0).map(([id]) => id)
+  await until('the others are closed', () => kept().length <= 4)
+  assert.deepEqual(kept(), ['b', 'c', 'y', 'z'])
   assert.ok([...made.values()].every(({ closed }) => closed <= 1))
 })
 
 test('a decryption goes on for those who stay, and ends with the last who leaves', { timeout: 180_000 }, async () => {
   const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 1000 })
   let flight: FlightDemand | undefined
+  let getReady: () => void = () => undefined
+  const ready = new Promise<void>((resolve) => (getReady = resolve))
   const late = watched(10)
   const make = async (demand: FlightDemand): Promise<Plaintext> => {
     flight = demand
-    await sleep(50)
+    // When all have left.
+    await ready
     return late
   }
   const [one, two] = [new AbortController(), new AbortController()]
   const reading = [one, two].map(({ signal }, index) =>
     taken(plaintexts.read('a', make, { start: 0, end: 5 }, { urgency: index === 0 ? 'readahead' : 'read', signal })),
   )
-  await sleep(5)
+  await until('it has begun', () => flight !== undefined)
   assert.equal(flight?.urgency(), 'read', 'as urgent as the most urgent')
   one.abort()
   await assert.rejects(reading[0] ?? Promise.resolve(), { code: 'ABORTED' })
@@ -100,8 +103,8 @@ test('a decryption goes on for those who stay, and ends with the last who leaves
   two.abort()
   await assert.rejects(reading[1] ?? Promise.resolve(), { code: 'ABORTED' })
   assert.equal(flight?.signal.aborted, true)
-  await sleep(80)
-  assert.equal(late.closed, 1, 'one that was ready nevertheless is closed')
+  getReady()
+  await until('one that is ready nevertheless is closed', () => late.closed === 1)
 })
 
 test('a failure is told to all who wait, and not kept', { timeout: 180_000 }, async () => {

@@ -46,7 +46,7 @@ async function typed(
   let shown = ''
   child.stdout.on('data', (text: Buffer) => (shown += text.toString()))
   const seen = async (pattern: RegExp, count: number): Promise<void> => {
-    for (let i = 0; i < 300 && (shown.match(pattern)?.length ?? 0) < count; i++) {
+    for (let i = 0; i < 1_200 && (shown.match(pattern)?.length ?? 0) < count; i++) {
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
     assert.ok((shown.match(pattern)?.length ?? 0) >= count, JSON.stringify(shown))
@@ -57,8 +57,11 @@ async function typed(
   await seen(/^ready/gm, 1)
   for (const [index, one] of keys.entries()) {
     child.stdin.write(`annexfs ${one}`)
-    // Time for the list or the word to come; then the line is ended.
-    await new Promise((resolve) => setTimeout(resolve, 700))
+    // When the list or the word has come, and no more comes, the line is ended.
+    for (let before = -1; before !== shown.length;) {
+      before = shown.length
+      await new Promise((resolve) => setTimeout(resolve, 700))
+    }
     child.stdin.write('\n')
     await seen(/(?<=ARGS).*?(?=END)/g, index + 1)
     results.push(Array.from(shown.matchAll(/ARGS(.*?)END/g)).at(-1)?.[1] ?? '')

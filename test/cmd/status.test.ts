@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -9,8 +11,8 @@ import { startControl } from '../../lib/control/server.js'
 import { silentLog } from '../../lib/log/log.js'
 import type { Snapshot } from '../../lib/status/snapshot.js'
 import { annexWorld } from '../support/annex.js'
-import { pseudoRandom } from '../support/peers.js'
-import { annexfs, homeOf, mountSession, PROGRAM, runProgram } from '../support/session.js'
+import { pseudoRandom, until } from '../support/peers.js'
+import { annexfs, homeOf, mountSession, PROGRAM } from '../support/session.js'
 import { setStation } from '../support/station.js'
 import { temporaryFolder } from '../support/temp.js'
 
@@ -70,21 +72,23 @@ test(
     await world.addAnnexed('a', { file: 'content' })
     const env = homeOf(await temporaryFolder(t))
     const mount = await mountSession(t, [repository], { env })
-    const watching = runProgram(process.execPath, [PROGRAM, 'status', '--watch', '--json', '--interval', '200ms'], {
+    const watching = spawn(process.execPath, [PROGRAM, 'status', '--watch', '--json', '--interval', '200ms'], {
       env,
+      stdio: ['ignore', 'pipe', 'inherit'],
     })
+    t.after(() => watching.kill('SIGKILL'))
+    const ended = once(watching, 'close')
+    let shown = ''
+    watching.stdout.on('data', (text: Buffer) => (shown += text.toString()))
     await readFile(join(mount.path, 'file'))
-    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    const bytes = (): readonly number[] =>
+      shown
+        .split('\n')
+        .slice(0, -1)
+        .map((line) => (JSON.parse(line) as Snapshot).readBytes)
+    await until('two lines, the last with the read', () => bytes().length >= 2 && (bytes().at(-1) ?? 0) >= 7)
     assert.equal(await mount.stop(), 0)
-    const { code, stdout, stderr } = await watching
-    assert.equal(code, 0, stderr)
-    const lines = stdout
-      .toString()
-      .split('\n')
-      .filter((line) => line !== '')
-    assert.ok(lines.length >= 2, `${lines.length} lines`)
-    const bytes = lines.map((line) => (JSON.parse(line) as Snapshot).readBytes)
-    assert.ok((bytes.at(-1) ?? 0) >= 7, 'the last one has the read')
+    assert.deepEqual(await ended, [0, null])
   },
 )
 

@@ -118,12 +118,14 @@ test('--explain tells of a read that had to wait once it has its bytes, and of n
   setTimeout(release, 400)
   await over
   await read(file, 0, 1000)
-  await until('it is told', () => lines.length > 0)
-  assert.equal(lines.length, 1, lines.join(''))
+  // On a machine that stalls it may have been slow, too, and then that was said before.
+  const told = (): readonly string[] => lines.filter((line) => line.includes(' waited for '))
+  await until('it is told', () => told().length > 0)
+  assert.equal(told().length, 1, lines.join(''))
   const line = new RegExp(
     `^annexfs: reading /films/a\\.mkv \\(${KEY}\\) bytes 0-256KiB waited for pieces 0 to 1: ` +
       `.*${WEB}: brought it \\d\\.\\d s after it was asked.*; ${WEB}: .*\\(waited=\\d\\.\\d s\\)\n$`,
   )
-  assert.match(lines[0] ?? '', line)
+  assert.match(told()[0] ?? '', line)
   file.close()
 })

@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { existsSync } from 'node:fs'
 import { NATIVE_FILE } from '../../lib/fuse/native-part.js'
 import { mountInChild } from '../support/mount.js'
+import { measured } from '../support/marks.js'
 
 const run = promisify(execFile)
 const MEMORY = new URL('./memory-module.js', import.meta.url)
@@ -26,21 +27,21 @@ for burst in range(bursts):
 `
 
 /**
- * The 99th percentile of single uncached reads of each file, in microseconds. In turns, and the best of nine rounds, for
- * others use the machine too.
+ * The median and the 99th percentile of single uncached reads of each file, in microseconds. In turns, and the best of
+ * nine rounds, for others use the machine too.
  */
 const LATENCY = `
 import sys, os, time, mmap, random
 buffer = mmap.mmap(-1, 4096); files = [os.open(path, os.O_RDONLY | os.O_DIRECT) for path in sys.argv[1:]]
-best = [1e9] * len(files)
+best = [[1e9, 1e9] for _ in files]
 for _ in range(9):
     for number, fd in enumerate(files):
         took = []
         for _ in range(1000):
             at = random.randrange(60) * 4096; start = time.perf_counter()
             os.preadv(fd, [buffer], at); took.append(time.perf_counter() - start)
-        took.sort(); best[number] = min(best[number], took[990])
-print(*[value * 1e6 for value in best])
+        took.sort(); best[number] = [min(best[number][0], took[500]), min(best[number][1], took[990])]
+print(*[value * 1e6 for both in best for value in both])
 `
 
 test(
@@ -63,15 +64,18 @@ test(
     await bursts(used.path, 100)
     const after = await stats()
     const { stdout } = await run('/usr/bin/python3', ['-c', LATENCY, `${used.path}/latency`, `${fresh.path}/latency`])
-    const [p99 = 0, freshP99 = 0] = stdout.trim().split(' ').map(Number)
+    const [median = 0, p99 = 0, freshMedian = 0, freshP99 = 0] = stdout.trim().split(' ').map(Number)
     t.diagnostic(
       `memory ${before.rss >> 20} -> ${after.rss >> 20} MiB, threads ever ${before.threadsEver} -> ${after.threadsEver}`,
     )
-    t.diagnostic(`99th percentile of a read: ${p99.toFixed(0)} us, of a fresh mount ${freshP99.toFixed(0)} us`)
     assert.ok(after.rss < before.rss * 1.1, `${before.rss} -> ${after.rss} bytes`)
     // As many as requests that once waited together, however many bursts there were.
     assert.ok(after.threadsEver < 600, `${after.threadsEver} threads`)
-    // Not a tenth but a quarter: the figures themselves differ by so much between two fresh mounts.
-    assert.ok(p99 < freshP99 * 1.25 + 10, `${p99} us after the bursts, ${freshP99} us fresh`)
+    // Not a tenth but a quarter: the figures themselves differ by so much between two fresh mounts. The tail depends on
+    // what else the machine does; what grows with each burst would show in the median, too.
+    const us = (fresh: number, factor: number) => ({ mark: fresh * 1.25 + 10, alarm: fresh * factor + 100, unit: 'us' })
+    const those = `(median and tail of a fresh mount: ${freshMedian.toFixed(0)} and ${freshP99.toFixed(0)} us)`
+    measured(t, `median of a read after the bursts ${those}:`, median, us(freshMedian, 4))
+    measured(t, `99th percentile of a read after the bursts ${those}:`, p99, us(freshP99, 20))
   },
 )

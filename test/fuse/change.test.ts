@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mountInChild } from '../support/mount.js'
+import { until } from '../support/peers.js'
 import { bytesOf } from './memory-volume.js'
 
 const MEMORY = new URL('./memory-module.js', import.meta.url)
@@ -70,7 +71,7 @@ test(
     mapper.stdin.end()
     await once(mapper, 'exit')
     // The release of the last handle reaches us a moment after close(2).
-    for (let tries = 0; tries < 50 && (await stat(path)).size !== SIZE + 5; tries++) await sleep(20)
+    await until('the new size shows', async () => (await stat(path)).size === SIZE + 5)
     assert.deepEqual(await readFile(path), bytesOf(2, 0, SIZE + 5))
   },
 )

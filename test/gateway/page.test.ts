@@ -9,6 +9,7 @@ import { AnnexfsError } from '../../lib/errors.js'
 import { pageHandler, type PageOptions } from '../../lib/gateway/page/page.js'
 import type { Snapshot } from '../../lib/status/snapshot.js'
 import { origin, pieceMap, setStation, type SetStation } from '../support/station.js'
+import { until } from '../support/peers.js'
 
 /** The page alone on a server. */
 async function serve(t: TestContext, station: SetStation, options: PageOptions = {}): Promise<string> {
@@ -192,15 +193,16 @@ test('a stream begins with a snapshot and goes on with what is new, while somebo
   assert.equal((await next(late)).name, 'snapshot', 'who comes later begins with all of it')
   await stream.return(undefined)
   await late.return(undefined)
-  await sleep(100)
-  const { snapshots } = station.asked
-  await sleep(150)
-  assert.equal(station.asked.snapshots, snapshots, 'nobody looks, nothing is asked')
+  await until('nothing is asked, for nobody looks', async () => {
+    const { snapshots } = station.asked
+    await sleep(150)
+    return station.asked.snapshots === snapshots
+  })
 })
 
 test('many who look cost one snapshot at a time; too many are told to come back', async (t) => {
   const station = setStation()
-  const url = await serve(t, station, { interval: 50, clients: 3 })
+  const url = await serve(t, station, { interval: 200, clients: 3 })
   const streams = [1, 2, 3].map(() => events(t, `${url}/-/events`))
   for (const stream of streams) await next(stream)
   const { snapshots } = station.asked
@@ -210,8 +212,12 @@ test('many who look cost one snapshot at a time; too many are told to come back'
   assert.equal(refused.status, 503)
   await refused.body?.cancel()
   await streams[0]?.return(undefined)
-  await sleep(50)
-  await next(events(t, `${url}/-/events`))
+  await until('there is room again', () =>
+    next(events(t, `${url}/-/events`)).then(
+      () => true,
+      () => false,
+    ),
+  )
 })
 
 test('who does not read gets no backlog, and a whole snapshot when reading again', async (t) => {

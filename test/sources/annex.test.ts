@@ -18,6 +18,7 @@ import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer, misbehaving } from '../support/http.js'
 import { startNginx } from '../support/nginx.js'
 import { temporaryFolder } from '../support/temp.js'
+import { until } from '../support/peers.js'
 import { readAll, spaceOf } from './contract.js'
 
 const CONTENT = randomBytes(200_000)
@@ -319,7 +320,8 @@ test('a clone over HTTP where git-annex was never run is read from', { timeout: 
   const before = (await nginx.log()).length
   const [source] = (await sources(t, world, key)).sources
   assert.ok(await reads(source))
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  // nginx writes its log when an answer is done.
+  await until('it is logged', async () => (await nginx.log()).length > before)
   const asked = (await nginx.log())
     .slice(before)
     .map(({ method, status, path }) => `${method} ${status} ${path.slice(0, 20)}`)

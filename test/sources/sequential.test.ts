@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { isAnnexfsError } from '../../lib/errors.js'
 import { SequentialBody } from '../../lib/sources/sequential.js'
 import type { ByteRange } from '../../lib/space/space.js'
+import { until } from '../support/peers.js'
 
 const CONTENT = randomBytes(20 * 1024 * 1024)
 
@@ -111,6 +112,5 @@ test('closing ends its streams', { timeout: 180_000 }, async () => {
   const seen = body()
   await check(seen.body, { start: 0, end: MIB })
   seen.body.close()
-  await new Promise((resolve) => setTimeout(resolve, 50))
-  assert.equal(seen.open, 0)
+  await until('they are closed', () => seen.open === 0)
 })

@@ -10,6 +10,7 @@ import { webSource } from '../../lib/sources/web.js'
 import type { Source } from '../../lib/sources/source.js'
 import { httpServer, misbehaving } from '../support/http.js'
 import { startNginx } from '../support/nginx.js'
+import { until } from '../support/peers.js'
 import { readAll, sourceContract, spaceOf } from './contract.js'
 
 function client(t: TestContext): HttpClient {
@@ -54,7 +55,7 @@ test('what is fetched from nginx is what is asked for', { timeout: 180_000 }, as
   assert.ok(got.subarray(100, 1100).equals(mark))
   await readAll(holding, { start: 0, end: 131_072 })
   // nginx writes its log when an answer is done.
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await until('both are logged', async () => (await nginx.log()).length >= 2)
   const sent = (await nginx.log()).map(({ status, bytes }) => ({ status, bytes }))
   assert.deepEqual(sent, [
     { status: 206, bytes: 65_536 },
@@ -76,6 +77,7 @@ test(
       const range = { start, end: Math.min(start + 131_072, content.length) }
       assert.ok((await readAll(holding, range)).equals(content.subarray(range.start, range.end)))
     }
+    await until('both are logged', async () => (await nginx.log()).length >= 2)
     await new Promise((resolve) => setTimeout(resolve, 100))
     assert.equal((await nginx.log()).length, 2)
   },

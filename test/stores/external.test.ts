@@ -11,6 +11,7 @@ import { parseKey } from '../../lib/annex/key.js'
 import { externalStore, type ExternalOptions } from '../../lib/stores/external.js'
 import type { ObjectStore } from '../../lib/stores/store.js'
 import { objectName, readObject, toyWorld, within, zombies, type RemoteWorld } from '../support/external/toy.js'
+import { measured } from '../support/marks.js'
 
 const MIB = 1024 * 1024
 const content = randomBytes(2 * MIB + 321)
@@ -109,11 +110,11 @@ test('what is not there is undefined; what the program cannot tell, or refuses, 
 test('an ordered program gives the beginning while the rest is on its way; an interrupted one is resumed', async (t) => {
   const made = await given(t)
   const store = await opened(t, made, 'ordered,slow=0.05')
-  const started = performance.now()
+  let complete = false
+  const all = readObject(store, objectName(made.key), [0, content.length]).finally(() => (complete = true))
   assert.ok((await readObject(store, objectName(made.key), [0, 1000])).equals(content.subarray(0, 1000)))
-  const first = performance.now() - started
-  assert.ok((await readObject(store, objectName(made.key), [0, content.length])).equals(content))
-  assert.ok(performance.now() - started > 2 * first, 'the first bytes came well before the last')
+  assert.equal(complete, false, 'the first bytes came before the last')
+  assert.ok((await all).equals(content))
 
   await rm(join(made.world.folder, 'toy', '.log'))
   const broken = await opened(t, made, 'ordered,resume,crash-once')
@@ -227,14 +228,14 @@ test('goal 27: a program that crashes, floods, lies or never answers costs an er
   for (const [mode, code, message] of cases) {
     await t.test(mode, async (t) => {
       await rm(join(made.world.folder, 'toy', '.log'), { force: true })
-      const store = await opened(t, made, mode, { patience: 1_500 })
+      const store = await opened(t, made, mode, { patience: mode === 'hang' ? 1_500 : 20_000 })
       const before = process.memoryUsage().rss
       const started = performance.now()
       await assert.rejects(readObject(store, name, last), { code, message })
       if (['crash', 'flood', 'other-key', 'nonsense', 'endless', 'hang'].includes(mode)) {
         assert.ok(await within(60_000, async () => (await made.living()).length === 0), 'the program is gone')
       }
-      assert.ok(performance.now() - started < 15_000)
+      measured(t, 'the program is gone after', performance.now() - started, { mark: 5000, alarm: 60_000 })
       assert.ok(process.memoryUsage().rss - before < 64 * MIB, 'memory is bounded')
       await store.close?.()
       assert.deepEqual(await made.living(), [])

@@ -219,7 +219,7 @@ test('goal 27: a transfer of git-annex that hangs is ended with all that it star
   })
   assert.ok(await within(60_000, async () => !(await alive())))
   const left = await opened(t, made, 'slow', { grace: 500 })
-  await rm(noted)
+  await rm(noted, { force: true })
   await assert.rejects(readObject(left, objectName(made.key), [0, 1], AbortSignal.timeout(3_000)), {
     code: 'TIMED_OUT',
   })

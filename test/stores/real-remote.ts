@@ -69,7 +69,7 @@ export async function setKey(world: AnnexWorld, key: string, content: Uint8Array
 
 /** Waits until a server has noted down what it was asked: it does so after its answer has gone. */
 export async function until(noted: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 500 && !noted(); tries++) await sleep(10)
+  for (let tries = 0; tries < 6_000 && !noted(); tries++) await sleep(10)
 }
 
 /** `git annex` in the repository `here`, with the credentials of a remote in the environment. */

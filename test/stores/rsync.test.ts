@@ -13,6 +13,7 @@ import { rsyncStore } from '../../lib/stores/rsync.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { startRsyncDaemon } from '../support/rsync-daemon.js'
 import { startSshd, type SshdOptions } from '../support/sshd.js'
+import { measured } from '../support/marks.js'
 import { addOddKey, bytesOf, contents, contextOf, environment, keyOf, keysOf, named } from './ssh-world.js'
 import { storeContract } from './store-contract.js'
 
@@ -259,7 +260,7 @@ test('rsync daemon: a fired signal ends the transfer, and no process is left', {
   const got = store.retrieve(named(key), join(world.folder, 'got'), { signal: stop.signal, progress })
   await assert.rejects(got, (error) => isAnnexfsError(error, 'ABORTED'))
   assert.ok(told > 0 && told < 5_000_000)
-  assert.ok(performance.now() - started < 20_000)
+  measured(t, 'ended after', performance.now() - started, { mark: 5000, alarm: 60_000 })
 })
 
 test('rsync daemon: ranges come out of whole transfers', { timeout: 180_000 }, async (t) => {

@@ -56,7 +56,7 @@ export async function holdingOf(swarm: Swarm, torrent: Metainfo): Promise<Holdin
 }
 
 /** One piece, within `timeout` milliseconds. */
-export async function readPiece(holding: Holding, index: number, timeout = 20_000): Promise<Uint8Array> {
+export async function readPiece(holding: Holding, index: number, timeout = 60_000): Promise<Uint8Array> {
   if (holding.piece === undefined) throw new Error('the swarm gives no pieces')
   return (await holding.piece(index, { urgency: 'read', signal: AbortSignal.timeout(timeout) })).bytes
 }

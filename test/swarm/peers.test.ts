@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeTorrent, startLibtorrent, until } from '../support/peers.js'
 import { MESSAGE, startRawPeer } from '../support/raw-peer.js'
+import { measured } from '../support/marks.js'
 import { holdingOf, MIB, openSwarm, readAll, readPiece } from './open-swarm.js'
 
 const KIB = 1024
@@ -40,9 +41,9 @@ test('a libtorrent leecher that makes encrypted connections alone is served', as
   const settings = { in_enc_policy: FORCED, out_enc_policy: FORCED, allowed_enc_level: RC4 }
   const leecher = await startLibtorrent(t, { host: '127.0.0.173', torrent, seed: false, settings })
   await leecher.connect('127.0.0.1', (await swarm.status()).port ?? 0)
-  const end = Date.now() + 20_000
+  const end = Date.now() + 60_000
   while ((await leecher.status()).pieces < 16) {
-    assert.ok(Date.now() < end, 'it has not got everything in 20 s')
+    assert.ok(Date.now() < end, 'it has not got everything in a minute')
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
 })
@@ -77,10 +78,9 @@ test('the download limit holds', async (t) => {
     assert.ok(torrent.content.subarray(index * PIECE, (index + 1) * PIECE).equals(bytes), `piece ${index}`)
   })
   const seconds = (Date.now() - started) / 1000
-  t.diagnostic(`4 MiB in ${seconds} s`)
   // A second's worth may come at once.
   assert.ok(seconds > 6, `4 MiB came in ${seconds} s`)
-  assert.ok(seconds < 20, `4 MiB came in ${seconds} s`)
+  measured(t, '4 MiB came in', seconds * 1000, { mark: 20_000, alarm: 120_000 })
 })
 
 test('no more connections are made than allowed', async (t) => {
@@ -94,7 +94,7 @@ test('no more connections are made than allowed', async (t) => {
   const piece = readPiece(await holdingOf(swarm, torrent.metainfo), 0)
   piece.catch(() => undefined)
   let most = 0
-  for (let look = 0; look < 35; look++) {
+  for (let look = 0; look < 35 || (most < 3 && look < 600); look++) {
     most = Math.max(
       most,
       peers.reduce((total, peer) => total + peer.open.size, 0),

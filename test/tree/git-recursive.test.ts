@@ -14,6 +14,8 @@ import { HttpClient } from '../../lib/net/http-client.js'
 import { GitTree } from '../../lib/tree/git-tree.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer, type TestServer } from '../support/http.js'
+import { measured } from '../support/marks.js'
+import { until } from '../support/peers.js'
 
 const LIMIT = { timeout: 180_000 }
 const soon = (): AbortSignal => AbortSignal.timeout(60_000)
@@ -147,7 +149,7 @@ test('a clone is used again without the network, and learns what is new behind t
   const file = await again.lookup('/d/sub/in.txt', soon())
   assert.ok(file?.kind === 'file' && file.content.kind === 'key')
   const { annex, key } = file.content
-  const end = Date.now() + 20_000
+  const end = Date.now() + 60_000
   while ((await annex.urls(key)).length === 0) {
     assert.ok(Date.now() < end, 'the URL is learned')
     await annex.changed()
@@ -185,7 +187,7 @@ test('one that cannot be cloned is an error that is told, and tried again after 
   await rename(join(world.folder, 'super/d/sub'), join(world.folder, 'away'))
   const lines: string[] = []
   const log = textLog('info', (line) => lines.push(line))
-  const tree = await recursiveTree(t, world, 'clone', { log, retryAfter: 500 })
+  const tree = await recursiveTree(t, world, 'clone', { log, retryAfter: 2_000 })
   const refused = (error: unknown): boolean => {
     return isAnnexfsError(error, 'UNAVAILABLE') && error.message.includes('super/d/sub')
   }
@@ -195,7 +197,7 @@ test('one that cannot be cloned is an error that is told, and tried again after 
   assert.equal(told(), 1, lines.join(''))
   assert.deepEqual(await names(tree, '/d'), ['sub'], 'its parent is as it was')
   await rename(join(world.folder, 'away'), join(world.folder, 'super/d/sub'))
-  await new Promise((resolve) => setTimeout(resolve, 600))
+  await new Promise((resolve) => setTimeout(resolve, 2_100))
   assert.deepEqual(await names(tree, '/d/sub'), ['.gitmodules', 'deep', 'in.txt'])
 })
 
@@ -302,15 +304,15 @@ test('who waits for a server that hangs gets an error at the deadline; closing e
   const tree = await recursiveTree(t, world, 'clone')
   const started = performance.now()
   await assert.rejects(names(tree, '/d/sub', AbortSignal.timeout(1500)), (error) => isAnnexfsError(error, 'TIMED_OUT'))
-  assert.ok(performance.now() - started < 5_000)
+  measured(t, 'an error, with a deadline of 1500 ms, after', performance.now() - started, { mark: 2500, alarm: 45_000 })
   assert.deepEqual(await names(tree, '/d'), ['sub'])
-  assert.ok(asked > 1, 'git is waiting')
+  await until('git is waiting', () => asked > 1)
   const waiting = names(tree, '/d/sub')
   const ended = assert.rejects(waiting)
   const closing = performance.now()
   await tree.close()
   await ended
-  assert.ok(performance.now() - closing < 10_000)
+  measured(t, 'closed after', performance.now() - closing, { mark: 10_000, alarm: 60_000 })
   assert.deepEqual(clones(world), [], 'nothing half done is left')
 })
 
