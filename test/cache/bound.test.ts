@@ -50,7 +50,8 @@ for (const limitBytes of [1 * MIB, 6 * MIB, 20 * MIB]) {
     let refused = 0
     const end = performance.now() + 2500
     const worker = async (): Promise<void> => {
-      while (performance.now() < end) {
+      // However slow the machine is, something was there once.
+      while (performance.now() < end || (counts.right === 0 && counts.miss < 20_000)) {
         const cached = spaces[pick(random, spaces.length)] as (typeof spaces)[0]
         const index = pick(random, pieceCount(cached.space))
         const outcome = await look(cached, index, 'sync')

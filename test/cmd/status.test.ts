@@ -85,6 +85,7 @@ test(
       shown
         .split('\n')
         .slice(0, -1)
+        .filter((line) => line !== '')
         .map((line) => (JSON.parse(line) as Snapshot).readBytes)
     await until('two lines, the last with the read', () => bytes().length >= 2 && (bytes().at(-1) ?? 0) >= 7)
     assert.equal(await mount.stop(), 0)
