@@ -1,5 +1,6 @@
 // `npm test [-- FILTER…]`, `npm run test:long`: sets up, builds, runs the compiled tests, and looks that nothing is left.
-// A filter is a part of a test file's path, e.g. `fuse` or `cache/store`.
+// A filter is a part of a test file's path, e.g. `fuse` or `cache/store`. With ANNEXFS_MARKS=strict a mark of time that is
+// missed fails its test; else it is printed beside what was measured.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'

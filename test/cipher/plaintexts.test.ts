@@ -9,8 +9,8 @@ import { Slots } from '../../lib/slots.js'
 import type { Demand } from '../../lib/sources/source.js'
 import { privateRoom, Scratch, type Room } from '../../lib/cache/scratch.js'
 import { silentLog } from '../../lib/log/log.js'
-import { temporaryFolder } from '../support/temp.js'
 import { until } from '../support/peers.js'
+import { temporaryFolder } from '../support/temp.js'
 
 const never = new AbortController().signal
 const DEMAND: Demand = { urgency: 'read', signal: never }

@@ -6,10 +6,10 @@ import type { OpenFile } from '../../lib/engine/volume.js'
 import { annexWorld } from '../support/annex.js'
 import { engineFor } from '../support/engine.js'
 import { httpServer, misbehaving } from '../support/http.js'
+import { measured } from '../support/marks.js'
 import { pseudoRandom } from '../support/peers.js'
 import { makeSample } from '../support/sample.js'
 import { temporaryFolder } from '../support/temp.js'
-import { measured } from '../support/marks.js'
 
 const LIMIT = { timeout: 180_000 }
 

@@ -4,8 +4,8 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { existsSync } from 'node:fs'
 import { NATIVE_FILE } from '../../lib/fuse/native-part.js'
-import { mountInChild } from '../support/mount.js'
 import { measured } from '../support/marks.js'
+import { mountInChild } from '../support/mount.js'
 
 const run = promisify(execFile)
 const MEMORY = new URL('./memory-module.js', import.meta.url)

@@ -8,8 +8,8 @@ import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { AnnexfsError } from '../../lib/errors.js'
 import { pageHandler, type PageOptions } from '../../lib/gateway/page/page.js'
 import type { Snapshot } from '../../lib/status/snapshot.js'
-import { origin, pieceMap, setStation, type SetStation } from '../support/station.js'
 import { until } from '../support/peers.js'
+import { origin, pieceMap, setStation, type SetStation } from '../support/station.js'
 
 /** The page alone on a server. */
 async function serve(t: TestContext, station: SetStation, options: PageOptions = {}): Promise<string> {

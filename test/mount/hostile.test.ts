@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer } from '../support/http.js'
+import { measured } from '../support/marks.js'
 import { pseudoRandom } from '../support/peers.js'
 import { annexfs, mountSession, within } from '../support/session.js'
-import { measured } from '../support/marks.js'
 
 const LIMIT = { timeout: 180_000 }
 const KEY = 'SHA256-s20--aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'

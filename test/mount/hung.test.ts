@@ -6,12 +6,12 @@ import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { annexWorld } from '../support/annex.js'
 import { askedRange, httpServer } from '../support/http.js'
+import { measured } from '../support/marks.js'
 import { isMountedAt } from '../support/mount.js'
 import { pseudoRandom, until } from '../support/peers.js'
 import { startReader } from '../support/readers.js'
 import { REACH_NGINX } from '../support/sample.js'
 import { mountSession, within, type MountSession } from '../support/session.js'
-import { measured } from '../support/marks.js'
 
 const LIMIT = { timeout: 180_000 }
 const SIZE = 40_000_000

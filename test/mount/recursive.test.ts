@@ -6,9 +6,9 @@ import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer } from '../support/http.js'
+import { measured } from '../support/marks.js'
 import { pseudoRandom } from '../support/peers.js'
 import { mountSession, type MountSession } from '../support/session.js'
-import { measured } from '../support/marks.js'
 
 const LIMIT = { timeout: 180_000 }
 const CONTENT = pseudoRandom(700_001, 'inside')

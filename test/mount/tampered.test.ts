@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer, misbehaving } from '../support/http.js'
+import { measured } from '../support/marks.js'
 import { pseudoRandom, until } from '../support/peers.js'
 import { REACH_NGINX } from '../support/sample.js'
 import { mountSession, runProgram, within } from '../support/session.js'
-import { measured } from '../support/marks.js'
 
 const LIMIT = { timeout: 180_000 }
 const SIZE = 2_000_000

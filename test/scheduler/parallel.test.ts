@@ -10,8 +10,8 @@ import { Fetcher } from '../../lib/scheduler/fetcher.js'
 import { Places } from '../../lib/scheduler/places.js'
 import type { Demand, Holding, Source } from '../../lib/sources/source.js'
 import type { ByteRange, PieceSpace } from '../../lib/space/space.js'
-import { bytesOf, memoryCache, spaceOf } from '../support/memory.js'
 import { measured } from '../support/marks.js'
+import { bytesOf, memoryCache, spaceOf } from '../support/memory.js'
 import { until } from '../support/peers.js'
 
 const KIB = 1024

@@ -17,8 +17,8 @@ import { Stores, type StoresOptions } from '../../lib/stores/stores.js'
 import { annexWorld, type AnnexWorld } from '../support/annex.js'
 import { httpServer, misbehaving } from '../support/http.js'
 import { startNginx } from '../support/nginx.js'
-import { temporaryFolder } from '../support/temp.js'
 import { until } from '../support/peers.js'
+import { temporaryFolder } from '../support/temp.js'
 import { readAll, spaceOf } from './contract.js'
 
 const CONTENT = randomBytes(200_000)

@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isAnnexfsError, type ErrorCode } from '../../lib/errors.js'
 import type { ByteRange } from '../../lib/space/space.js'
 import type { StoredObject } from '../../lib/stores/store.js'
-import { processesOf, type SshdOptions } from '../support/sshd.js'
 import { measured } from '../support/marks.js'
+import { processesOf, type SshdOptions } from '../support/sshd.js'
 import { bytesOf, gitBehindSsh, named, type GitSshSetup } from './ssh-world.js'
 
 const MIB = 1024 * 1024

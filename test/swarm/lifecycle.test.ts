@@ -6,10 +6,10 @@ import { fileURLToPath } from 'node:url'
 import { openPieceStore } from '../../lib/cache/open.js'
 import { isAnnexfsError } from '../../lib/errors.js'
 import { silentLog } from '../../lib/log/log.js'
+import { measured } from '../support/marks.js'
 import { makeTorrent, startLibtorrent, until } from '../support/peers.js'
 import { connectRaw, MESSAGE, numbers } from '../support/raw-peer.js'
 import { temporaryFolder } from '../support/temp.js'
-import { measured } from '../support/marks.js'
 import { holdingOf, isRunning, MIB, newCacheFolder, openSwarm, readAll, readPiece } from './open-swarm.js'
 
 const KIB = 1024

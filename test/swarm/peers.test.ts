@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { measured } from '../support/marks.js'
 import { makeTorrent, startLibtorrent, until } from '../support/peers.js'
 import { MESSAGE, startRawPeer } from '../support/raw-peer.js'
-import { measured } from '../support/marks.js'
 import { holdingOf, MIB, openSwarm, readAll, readPiece } from './open-swarm.js'
 
 const KIB = 1024
