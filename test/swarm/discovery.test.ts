@@ -31,8 +31,8 @@ async function inNamespace(t: TestContext, name: string): Promise<boolean> {
 test('finds a peer by the DHT', async (t) => {
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.101', torrent, seed: true, dht: true })
-  const swarm = openSwarm(t, { dht: true, dhtBootstrap: [seeder.address], stallTimeout: 40_000 })
-  const bytes = await readPiece(await holdingOf(swarm, torrent.metainfo), 3, 40_000)
+  const swarm = openSwarm(t, { dht: true, dhtBootstrap: [seeder.address], stallTimeout: 150_000 })
+  const bytes = await readPiece(await holdingOf(swarm, torrent.metainfo), 3, 150_000)
   assert.ok(torrent.content.subarray(3 * PIECE, 4 * PIECE).equals(bytes))
 })
 
@@ -40,8 +40,8 @@ test('finds a peer of the same network by local discovery', async (t) => {
   if (await inNamespace(t, 'finds a peer of the same network by local discovery')) return
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.1', torrent, seed: true, lsd: true })
-  const swarm = openSwarm(t, { lsd: true, stallTimeout: 60_000 })
-  const bytes = await readPiece(await holdingOf(swarm, torrent.metainfo), 3, 60_000)
+  const swarm = openSwarm(t, { lsd: true, stallTimeout: 150_000 })
+  const bytes = await readPiece(await holdingOf(swarm, torrent.metainfo), 3, 150_000)
   assert.ok(torrent.content.subarray(3 * PIECE, 4 * PIECE).equals(bytes))
   assert.ok((await seeder.status()).uploaded > 0)
 })

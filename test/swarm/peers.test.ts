@@ -61,10 +61,10 @@ test('reads from a libtorrent seeder over IPv6', async (t) => {
 test('resolves a magnet by the DHT', async (t) => {
   const torrent = await makeTorrent(t, { length: MIB, pieceLength: PIECE })
   const seeder = await startLibtorrent(t, { host: '127.0.0.174', torrent, seed: true, dht: true })
-  const swarm = openSwarm(t, { dht: true, dhtBootstrap: [seeder.address], stallTimeout: 40_000 })
+  const swarm = openSwarm(t, { dht: true, dhtBootstrap: [seeder.address], stallTimeout: 150_000 })
   const { infohash, infoBytes } = torrent.metainfo
   const magnet = { infohash, displayName: undefined, trackers: [], webSeeds: [], peers: [], exactSources: [] }
-  assert.ok((await swarm.resolveMagnet(magnet, AbortSignal.timeout(60_000))).equals(infoBytes))
+  assert.ok((await swarm.resolveMagnet(magnet, AbortSignal.timeout(150_000))).equals(infoBytes))
 })
 
 test('the download limit holds', async (t) => {
