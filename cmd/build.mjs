@@ -26,9 +26,9 @@ process.exit((result.status ?? 1) || page)
  * works all the same, on libfuse's own threads.
  */
 function compileNative() {
-  const folder = join(root, 'lib', 'fuse', 'native')
-  const sources = ['loop.c', 'reads.c', 'names.c', 'module.c'].map((name) => join(folder, name))
-  const target = join(root, 'dist', 'native', `fuse-${process.platform}-${process.arch}.so`)
+  const folder = join(root, 'lib', 'native')
+  const sources = ['loop.c', 'reads.c', 'names.c', 'sums.c', 'store.c', 'module.c'].map((name) => join(folder, name))
+  const target = join(root, 'dist', 'native', `annexfs-${process.platform}-${process.arch}.so`)
   mkdirSync(dirname(target), { recursive: true })
   rmSync(target, { force: true })
   for (const compiler of [process.env.CC, ...COMPILERS].filter((name) => name !== undefined && name !== '')) {

@@ -34,6 +34,8 @@ export interface Host {
 
 const NEW_SPACE_ROOM = 6 * PAGE
 const STEP = 4096
+/** So many reads of the disk in a row show that a space is not being filled. */
+const OF_DISK = 2
 
 /** One space as this process has it open, shared by all who opened it. */
 export class ResidentSpace implements Resident {
@@ -47,6 +49,8 @@ export class ResidentSpace implements Resident {
   #indexPages: readonly [records: number, sums: number] = [-1, -1]
   /** The file system has no files of this length. */
   #tooLarge = false
+  /** Synchronous reads in a row that were of the disk. */
+  #ofDisk = 0
   /** Fires when what is on disk may not be read without asking any more. */
   #direct = new AbortController()
   /** How many have it open. */
@@ -103,6 +107,7 @@ export class ResidentSpace implements Resident {
     const held = this.host.memory.get(this.serial, index)
     if (held !== undefined) {
       into.set(start === 0 && end === held.byteLength ? held : held.subarray(start, end))
+      this.#ofDisk = 0
       this.#recency.touch(index)
       return 'hit'
     }
@@ -112,8 +117,10 @@ export class ResidentSpace implements Resident {
     try {
       const outcome = this.host.files(this, 'read')?.readSync(index, start, end, into)
       this.host.tookLong(performance.now() - began)
-      if (outcome === 'hit') this.#recency.touch(index)
-      else this.#missed(index, outcome)
+      if (outcome === 'hit') {
+        this.#ofDisk += 1
+        this.#recency.touch(index)
+      } else this.#missed(index, outcome)
       return outcome === 'hit' ? 'hit' : 'miss'
     } catch (error) {
       this.#readFailed(error)
@@ -302,7 +309,8 @@ export class ResidentSpace implements Resident {
   }
 
   direct(): Omit<DirectRead, 'start'> | undefined {
-    if (this.#condemned || this.host.closed) return undefined
+    // What has just come is in memory, from where it is copied with less work.
+    if (this.#condemned || this.host.closed || this.#ofDisk < OF_DISK) return undefined
     try {
       const files = this.host.files(this, 'read')
       if (files === undefined) return undefined

@@ -57,9 +57,10 @@ export class DirectReads {
     this.#timer ??= setInterval(() => this.#look(), LOOK_EVERY).unref()
   }
 
-  /** A read of this file could not be served at once. */
-  waited(handle: Handle): void {
+  /** A read of this file could not be served at once: more such reads will follow. */
+  waited(number: number, handle: Handle): void {
     handle.served = 0
+    this.revoke(number)
   }
 
   /** All reads of this file are ours from now on. */

@@ -1,23 +1,6 @@
-import { existsSync } from 'node:fs'
-import { constants } from 'node:os'
-import { fileURLToPath } from 'node:url'
-import { reasonOf } from '../errors.js'
+import { nativeExports, type NativeExports } from '../native/part.js'
 import type { DirectRead } from '../space/direct.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
-
-/** Where `npm run build` puts what it compiles of `native/`, for machines of this kind. */
-export const NATIVE_FILE = fileURLToPath(
-  new URL(`../../native/fuse-${process.platform}-${process.arch}.so`, import.meta.url),
-)
-
-/** What `native/module.c` gives. */
-interface Exports {
-  readonly grant: (handle: number, data: number, index: number, layout: Float64Array) => number
-  readonly revoke: (handle: number) => void
-  readonly collect: (handle: number, notes: Float64Array) => number
-  readonly served: () => number
-  readonly forget: (mount: number, path: string) => void
-}
 
 /** What our own native part does beside serving mounts with threads that stay. Handles are those of open files. */
 export interface NativePart {
@@ -33,38 +16,21 @@ export interface NativePart {
   forget(mount: number, path: string): void
 }
 
-let loaded: { readonly part?: NativePart; readonly why?: string } | undefined
+let made: { readonly part: NativePart | undefined } | undefined
 
-/**
- * Loads our native part: it makes fuse-native serve its mounts by threads that stay (native-notes.md), and answers
- * reads of what is cached. To be called before fuse-native is loaded.
- * @returns undefined when it cannot be used ({@link whyNoNativePart}): then libfuse's own loop is used, which is as right.
- */
+/** What serves mounts with it; undefined where there is none. To be called before fuse-native is loaded. */
 export function nativePart(): NativePart | undefined {
-  loaded ??= load()
-  return loaded.part
-}
-
-export function whyNoNativePart(): string | undefined {
-  loaded ??= load()
-  return loaded.why
-}
-
-function load(): { readonly part?: NativePart; readonly why?: string } {
-  if (!existsSync(NATIVE_FILE)) return { why: 'it was not compiled (no C compiler when annexfs was built)' }
-  const module = { exports: {} as Exports }
-  try {
-    process.dlopen(module, NATIVE_FILE, constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL)
-    return { part: partOf(module.exports) }
-  } catch (error) {
-    return { why: reasonOf(error) }
+  if (made === undefined) {
+    const exports = nativeExports()
+    made = { part: exports === undefined ? undefined : partOf(exports) }
   }
+  return made.part
 }
 
 /** Reads that are collected in one call; as many as a file may have noted (reads.c). */
 const NOTES = 512
 
-function partOf({ grant, revoke, collect, served, forget }: Exports): NativePart {
+function partOf({ grant, revoke, collect, served, forget }: NativeExports): NativePart {
   const notes = new Float64Array(NOTES * 3)
   // Both clocks are the system's monotonic one; only where they begin differs.
   const epoch = Number(process.hrtime.bigint()) / 1e6 - performance.now()

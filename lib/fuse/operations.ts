@@ -131,7 +131,7 @@ export class Operations {
           const offset = low + high * 2 ** 32
           if (this.#reads.start({ path, file, waiting, failures, view, length, offset, answer })) {
             this.#direct.served(number, handle)
-          } else this.#direct.waited(handle)
+          } else this.#direct.waited(number, handle)
         }
       },
       flush: (signal, _path, number) => {

@@ -1,6 +1,6 @@
 import { access, constants, readFile, stat } from 'node:fs/promises'
 import { AnnexfsError, systemCode } from '../errors.js'
-import { whyNoNativePart } from '../fuse/native-part.js'
+import { whyNoNativePart } from '../native/part.js'
 import { loadNative } from '../fuse/native.js'
 import { askVersion } from './program.js'
 

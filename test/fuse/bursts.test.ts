@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { existsSync } from 'node:fs'
-import { NATIVE_FILE } from '../../lib/fuse/native-part.js'
+import { NATIVE_FILE } from '../../lib/native/part.js'
 import { measured } from '../support/marks.js'
 import { mountInChild } from '../support/mount.js'
 

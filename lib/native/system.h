@@ -72,6 +72,11 @@ struct annexfs_room *annexfs_room_make(void);
 void annexfs_room_free(struct annexfs_room *);
 /* Answers the request on `device` if it is a read that can be answered here; 0 when it is for libfuse. */
 int annexfs_read(int device, const byte *request, size_type length, struct annexfs_room *room);
+/* sums.c: whether there can be sums; the seed of a piece; the sums of whole blocks, of which the first has `seed`. */
+int annexfs_can_sum(void);
+word annexfs_mix(word);
+word annexfs_piece_seed(word space, word piece, word stamp);
+word annexfs_sums(word seed, const byte *bytes, size_type length, word *sums);
 /* names.c: the file system is no longer served. */
 void annexfs_names_over(void *fuse);
 /* module.c: monotonic, in milliseconds. */

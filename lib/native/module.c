@@ -1,20 +1,8 @@
 /*
- * What Node.js asks of a file that it loads (Node-API), and gives to lib/fuse/native-part.ts: the functions of reads.c and
- * names.c. Arguments are those that native-part.ts passes, and are not checked again.
+ * What Node.js asks of a file that it loads (Node-API), and gives to part.ts: the functions of reads.c, names.c and store.c.
  */
 #include "system.h"
-
-typedef struct napi_env_type *env_type;
-typedef struct napi_value_type *value_type;
-typedef struct napi_info_type *info_type;
-
-extern int napi_create_function(env_type, const char *, size_type, value_type (*)(env_type, info_type), void *, value_type *);
-extern int napi_set_named_property(env_type, value_type, const char *, value_type);
-extern int napi_get_cb_info(env_type, info_type, size_type *, value_type *, value_type *, void **);
-extern int napi_get_value_double(env_type, value_type, double *);
-extern int napi_get_value_string_utf8(env_type, value_type, char *, size_type, size_type *);
-extern int napi_get_typedarray_info(env_type, value_type, int *, size_type *, void **, value_type *, size_type *);
-extern int napi_create_double(env_type, double, value_type *);
+#include "node.h"
 
 extern int annexfs_grant(word, int, int, const double *);
 extern int annexfs_layout_length(void);
@@ -23,37 +11,14 @@ extern int annexfs_collect(word, double *, word);
 extern double annexfs_served(void);
 extern void annexfs_forget(double, const char *);
 
-enum { LONGEST_PATH = 65536, MOST_ARGUMENTS = 4 };
+extern value_type annexfs_store(env_type, info_type);
+
+enum { LONGEST_PATH = 65536 };
 
 double annexfs_now(void) {
   struct timespec time;
   clock_gettime(MONOTONIC, &time);
   return (double)time.seconds * 1e3 + (double)time.nanoseconds / 1e6;
-}
-
-struct arguments { value_type values[MOST_ARGUMENTS]; };
-
-static struct arguments arguments_of(env_type env, info_type info) {
-  struct arguments given;
-  size_type count = MOST_ARGUMENTS;
-  memset(&given, 0, sizeof given);
-  napi_get_cb_info(env, info, &count, given.values, 0, 0);
-  return given;
-}
-
-static double number_of(env_type env, value_type value) {
-  double number = 0;
-  napi_get_value_double(env, value, &number);
-  return number;
-}
-
-/* The numbers of a Float64Array. */
-static double *numbers_of(env_type env, value_type value, size_type *count) {
-  void *numbers = 0;
-  int type;
-  *count = 0;
-  napi_get_typedarray_info(env, value, &type, count, &numbers, 0, 0);
-  return numbers;
 }
 
 static value_type number(env_type env, double value) {
@@ -115,5 +80,6 @@ void *napi_register_module_v1(void *environment, void *exports) {
   give(environment, exports, "collect", collect);
   give(environment, exports, "served", served);
   give(environment, exports, "forget", forget);
+  if (annexfs_can_sum()) give(environment, exports, "store", annexfs_store);
   return exports;
 }

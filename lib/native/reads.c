@@ -53,7 +53,6 @@ struct annexfs_room {
 
 static union mutex lock;
 static struct grant *grants[HANDLES];
-static word (*crc32)(unsigned long, const byte *, word);
 static int (*status_of)(int, void *);
 static double served;
 
@@ -73,33 +72,14 @@ static void discard(struct grant *grant) {
   free(grant);
 }
 
-/* `mix`, `checkWord`, `pieceSeed` and `blockSeed` of format.ts. */
-static word mix(word value) {
-  value ^= value >> 16;
-  value *= 0x85ebca6bu;
-  value ^= value >> 13;
-  value *= 0xc2b2ae35u;
-  return value ^ (value >> 16);
-}
-
 static int is_right_record(const struct grant *grant, word piece, const word *record) {
-  word check = mix(grant->seed ^ mix(piece));
+  word check = annexfs_mix(grant->seed ^ annexfs_mix(piece));
   word state = record[2] >> 24;
   if (state == 0 || state > 3) return 0;
-  check = mix(check ^ record[0]);
-  check = mix(check ^ record[1]);
-  check = mix(check ^ record[2]);
+  check = annexfs_mix(check ^ record[0]);
+  check = annexfs_mix(check ^ record[1]);
+  check = annexfs_mix(check ^ record[2]);
   return check == record[3];
-}
-
-static int are_right_blocks(word seed, word first, const byte *bytes, size_type length, const word *sums) {
-  size_type at;
-  word nth = 0;
-  for (at = 0; at < length; at += BLOCK, nth++) {
-    size_type size = length - at < BLOCK ? length - at : BLOCK;
-    if ((word)crc32(mix(seed + first + nth), bytes + at, (word)size) != sums[nth]) return 0;
-  }
-  return 1;
 }
 
 /* Bytes [start, end) of a piece; 0 when they are not there or not right. */
@@ -110,7 +90,7 @@ static int read_part(const struct grant *grant, struct annexfs_room *room, word 
   word first = (word)(from / BLOCK);
   size_type count, sums;
   byte *target;
-  word seed;
+  word seed, right[LONGEST / BLOCK + 2];
   if (size > grant->piece) size = grant->piece;
   if (to > size) to = size;
   count = (size_type)(to - from);
@@ -120,8 +100,9 @@ static int read_part(const struct grant *grant, struct annexfs_room *room, word 
   if (!is_right_record(grant, piece, room->record)) return 0;
   if (pread(grant->index, room->sums, sums, (long)(grant->sums + (piece * (wide)grant->blocks + first) * 4)) != (long)sums) return 0;
   if (pread(grant->data, target, count, (long)(piece * grant->stride + from)) != (long)count) return 0;
-  seed = mix(mix(grant->seed ^ mix(piece)) ^ room->record[0]);
-  if (!are_right_blocks(seed, first, target, count, room->sums)) return 0;
+  seed = annexfs_piece_seed(grant->seed, piece, room->record[0]);
+  annexfs_sums(seed + first, target, count, right);
+  if (memcmp(right, room->sums, sums) != 0) return 0;
   if (target != into) memcpy(into, target + (start - from), (size_type)(end - start));
   return 1;
 }
@@ -243,14 +224,10 @@ void annexfs_revoke(word handle) {
 int annexfs_grant(word handle, int data, int index, const double *layout) {
   struct grant *grant;
   if (handle == 0 || handle >= HANDLES) return 0;
-  if (crc32 == 0) {
-    /* zlib is a part of Node.js, and much faster than what could be compiled here. */
-    crc32 = (word(*)(unsigned long, const byte *, word))dlsym(0, "crc32");
-    if (crc32 == 0) return 0;
+  if (!annexfs_can_sum()) return 0;
 #if defined(__x86_64__) || defined(__aarch64__)
-    status_of = (int (*)(int, void *))dlsym(0, "fstat");
+  if (status_of == 0) status_of = (int (*)(int, void *))dlsym(0, "fstat");
 #endif
-  }
   if (index < 0 && status_of == 0) return 0;
   annexfs_revoke(handle);
   grant = malloc(sizeof *grant);
