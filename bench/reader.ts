@@ -134,15 +134,19 @@ function sleep(duration: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, duration)
 }
 
+/** No page twice: the second time the kernel would have it, and the mount nothing to do. */
 function random(job: Job & { kind: 'random' }): RandomResult {
   const buffer = Buffer.alloc(SMALL_READ)
-  const pages = Math.floor(job.size / SMALL_READ)
+  const pages = new Uint32Array(Math.floor(job.size / SMALL_READ)).map((_, nth) => nth)
   const file = openSync(job.path, 'r')
   const began = performance.now()
   let reads = 0
   let took = 0
-  while (took < job.within) {
-    const count = readSync(file, buffer, 0, SMALL_READ, Math.floor(Math.random() * pages) * SMALL_READ)
+  while (took < job.within && reads < pages.length) {
+    const chosen = reads + Math.floor(Math.random() * (pages.length - reads))
+    const page = pages[chosen] ?? 0
+    pages[chosen] = pages[reads] ?? 0
+    const count = readSync(file, buffer, 0, SMALL_READ, page * SMALL_READ)
     if (count !== SMALL_READ) throw new Error(`a short read of ${job.path}`)
     reads += 1
     took = performance.now() - began
