@@ -1,9 +1,7 @@
 #!/usr/bin/env node
-import fs = require('node:fs')
-import path = require('node:path')
+import load = require('./load.cjs')
 
 // The entry is CommonJS because the size of libuv's thread pool must be set before anything uses the pool, and loading
 // an ES module does. Four threads, the default, are one hung network file system away from none.
 process.env['UV_THREADPOOL_SIZE'] ??= '16'
-const bundle = path.join(__dirname, '..', 'bundle', 'main.mjs')
-void import(fs.existsSync(bundle) ? bundle : './main.js')
+load('main')

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bundlePrograms } from './bundle.mjs'
+import { makeCodeCache } from './code-cache.mjs'
 import { COMPILERS } from './compilers.mjs'
 import { compilePage } from './page.mjs'
 
@@ -19,6 +20,7 @@ for (const program of ['annexfs.cjs', 'mount.annexfs.cjs']) {
 compileNative()
 const page = await compilePage(join(root, 'dist'))
 await bundlePrograms()
+makeCodeCache()
 process.exit((result.status ?? 1) || page)
 
 /**

@@ -1,6 +1,7 @@
 // Joins what the programs load into few files: reading 600 modules takes Node.js longer than all else that a start does.
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { dirname, join, relative, sep } from 'node:path'
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -11,6 +12,11 @@ const out = join(dist, 'bundle')
 const PROGRAMS = ['main', 'mount-helper']
 /** Native parts, which look for their files beside them, and what only the process of the swarm loads. */
 const APART = ['fuse-native', 'fs-native-extensions', 'node-datachannel', 'webtorrent', 'bencode']
+
+/** Where the script lies; `import.meta` is for modules only. */
+const HEAD =
+  "const bundlePlace=require('node:url').pathToFileURL(__filename).href," +
+  'loadOnce=(load)=>{let loaded;return()=>loaded??=load()};'
 
 /** Makes `dist/bundle` of the compiled modules; without esbuild the programs load those one by one. */
 export async function bundlePrograms() {
@@ -24,24 +30,45 @@ export async function bundlePrograms() {
     return
   }
   mkdirSync(out, { recursive: true })
-  await esbuild.build({
+  const { outputFiles } = await esbuild.build({
     entryPoints: PROGRAMS.map((name) => join(dist, 'cmd', `${name}.js`)),
     outdir: out,
-    outExtension: { '.js': '.mjs' },
-    chunkNames: 'part-[hash]',
     bundle: true,
-    splitting: true,
     platform: 'node',
-    format: 'esm',
+    format: 'cjs',
     target: 'node20',
     minifyWhitespace: true,
     external: APART,
-    // Packages in CommonJS ask for Node.js' own modules by it.
-    banner: { js: "import{createRequire as requireFrom}from'node:module';const require=requireFrom(import.meta.url);" },
     plugins: [{ name: 'places', setup: keepPlaces }],
     logLevel: 'warning',
     legalComments: 'none',
+    write: false,
   })
+  for (const { path, text } of outputFiles) {
+    const script = ascii(`(function(require,module,exports,__filename){${HEAD}${loadedWhenUsed(text)}\n})`)
+    const name = `${basename(path, '.js')}-${createHash('sha256').update(script).digest('hex').slice(0, 16)}.cjs`
+    writeFileSync(join(out, name), script)
+  }
+}
+
+/**
+ * Loads other packages, and parts of Node.js, when they are first used: a start needs few of them. esbuild names what it
+ * imports `import_…` and nothing else, and takes each part out of it where it is used.
+ */
+function loadedWhenUsed(text) {
+  const lazy = text
+    .replace(/\b(import_\w+) ?= ?(require\("[^"]+"\)|__toESM\(require\w*\([^()]*\)(?:, ?1)?\))/g, '$1=loadOnce(()=>$2)')
+    .replace(/\bnew (import_\w+)((?:\.\w+)+)/g, 'new($1()$2)')
+    .replace(/\b(import_\w+)\./g, '$1().')
+  const bare = /[^\w'"]import_\w+(?![\w(=;,]|\(\))/.exec(lazy)
+  if (bare !== null)
+    throw new Error(`what is imported is used in an unknown way: ${lazy.slice(bare.index, bare.index + 80)}`)
+  return lazy
+}
+
+/** A text that takes one byte for a character in memory, too. esbuild leaves what stands in a pattern. */
+function ascii(text) {
+  return text.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /** Modules find workers, programs and files beside themselves: each goes on saying where it was. */
@@ -51,6 +78,6 @@ function keepPlaces(build) {
     const text = readFileSync(path, 'utf8')
     if (!text.includes('import.meta.url')) return undefined
     const place = JSON.stringify(relative(out, path).split(sep).join('/'))
-    return { contents: text.replaceAll('import.meta.url', `new URL(${place},import.meta.url).href`), loader: 'js' }
+    return { contents: text.replaceAll('import.meta.url', `new URL(${place},bundlePlace).href`), loader: 'js' }
   })
 }

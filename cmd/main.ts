@@ -108,5 +108,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 /** What is over must end, whatever a server or a library still holds open; output has this long to drain. */
 const LINGER = 2_000
 
-process.exitCode = await main(process.argv.slice(2))
-setTimeout(() => process.exit(), LINGER).unref()
+// No await: what is loaded from a code cache is a script, which cannot have it here.
+void main(process.argv.slice(2)).then((code) => {
+  process.exitCode = code
+  setTimeout(() => process.exit(), LINGER).unref()
+})

@@ -12,4 +12,6 @@ async function main(): Promise<number> {
   return startDaemon({ command: 'mount', argv: given, log: resolve(given.at(-1) ?? '.') })
 }
 
-process.exitCode = await main()
+void main().then((code) => {
+  process.exitCode = code
+})
