@@ -38,6 +38,9 @@ const OVERRIDES: readonly (readonly [string, string])[] = [
   ['gc.auto', '0'],
   ['maintenance.auto', 'false'],
   ['protocol.ext.allow', 'never'],
+  // What is mapped of packs counts as memory of a mount, and stays mapped. By itself git maps all of them, whole.
+  ['core.packedGitWindowSize', '512k'],
+  ['core.packedGitLimit', '4m'],
 ]
 
 export interface GitEnvironment {
