@@ -1,4 +1,4 @@
-import { lstat } from 'node:fs/promises'
+import { lstat, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { runGit } from '../lib/git/process.js'
 import { findRepository } from '../lib/git/repository.js'
@@ -50,6 +50,8 @@ export async function readRepositorySettings(schema: Schema, path: string): Prom
   if (stats?.isFile() !== true) return []
   let listing: Buffer
   try {
+    // The name of a section stands in it as it is, without regard to case: most have none of ours, and git need not be asked.
+    if (!/annexfs/i.test(await readFile(file, 'latin1'))) return []
     listing = await runGit(['config', '--file', file, '--no-includes', '--list', '-z'], LIMITS)
   } catch {
     // As above: opening the repository tells what is wrong with its configuration.

@@ -87,17 +87,17 @@ const POST_REDIRECTS: ReadonlySet<number> = new Set([307, 308])
 export class HttpClient {
   readonly #options: HttpClientOptions
   readonly #headers: Readonly<Record<string, string>>
-  readonly #agent: InstanceType<typeof Agent>
-  /** Connections are kept per policy: one made under a looser policy must not serve a stricter request. */
-  readonly #redirectAgent: InstanceType<typeof Agent>
+  /**
+   * Connections are kept per policy: one made under a looser policy must not serve a stricter request. Made when they are
+   * first needed, for loading undici is a tenth of a start.
+   */
+  readonly #agents = new Map<AddressPolicy, InstanceType<typeof Agent>>()
+  #closed = false
 
   /** @throws AnnexfsError INVALID for a header that cannot be sent. */
   constructor(options: HttpClientOptions) {
     this.#options = options
     this.#headers = plainHeaders(options.headers ?? [])
-    const { policy, redirectPolicy = policy } = options
-    this.#agent = agent(options, policy)
-    this.#redirectAgent = redirectPolicy === policy ? this.#agent : agent(options, redirectPolicy)
   }
 
   /** The head of the answer, after redirects, whatever its status. @throws as {@link get}. */
@@ -135,7 +135,17 @@ export class HttpClient {
   /** Cuts off everything that is under way. */
   async close(): Promise<void> {
     const closed = new AnnexfsError('ABORTED', 'the HTTP client was closed')
-    await Promise.all([this.#agent.destroy(closed), this.#redirectAgent.destroy(closed)])
+    this.#closed = true
+    await Promise.all([...this.#agents.values()].map((one) => one.destroy(closed)))
+  }
+
+  #agentFor(policy: AddressPolicy): InstanceType<typeof Agent> {
+    const known = this.#agents.get(policy)
+    if (known !== undefined) return known
+    if (this.#closed) throw new AnnexfsError('ABORTED', 'the HTTP client was closed')
+    const made = agent(this.#options, policy)
+    this.#agents.set(policy, made)
+    return made
   }
 
   async #follow(first: string | URL, request: Request): Promise<HttpBody> {
@@ -159,7 +169,8 @@ export class HttpClient {
         ...own,
         'accept-encoding': 'identity',
       }
-      const dispatcher = url.origin === start.origin ? this.#agent : this.#redirectAgent
+      const { policy, redirectPolicy = policy } = this.#options
+      const dispatcher = this.#agentFor(url.origin === start.origin ? policy : redirectPolicy)
       const idleTimeout = this.#options.idleTimeout ?? 10_000
       const answer = await exchange(dispatcher, {
         url,
