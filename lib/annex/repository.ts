@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { reasonOf } from '../errors.js'
 import type { GitRepository } from '../git/repository.js'
@@ -23,6 +24,14 @@ const MOST_COMMANDS = 1000
 const SAID_FOR = 10 * 60_000
 
 const TRUST: Readonly<Record<string, Trust>> = { '1': 'trusted', '0': 'untrusted', '?': 'semitrusted', X: 'dead' }
+
+/** Where a key is, as far as the records say. */
+export interface Whereabouts {
+  readonly locations: readonly string[]
+  readonly urls: readonly string[]
+  /** Another when any of the records is another. */
+  readonly records: string
+}
 
 /** What the top-level logs say; read once and again after a change. */
 interface TopLevel {
@@ -75,16 +84,25 @@ export class AnnexRepository {
    * it can be stale both ways.
    */
   async locations(key: Key): Promise<readonly string[]> {
-    const [text, { trust }] = await Promise.all([this.keyLog(key, '.log'), this.topLevel()])
+    return this.locationsIn(await this.keyLog(key, '.log'))
+  }
+
+  /**
+   * Where `key` is: as {@link locations} and {@link urls} say, and a sum of all that is recorded of it, which changes when
+   * somebody puts or drops a copy. Each log is read once.
+   */
+  async whereabouts(key: Key): Promise<Whereabouts> {
+    const [located, web] = await Promise.all([this.keyLog(key, '.log'), this.keyLog(key, '.log.web')])
+    const [locations, urls] = await Promise.all([this.locationsIn(located), this.urlsIn(key, web)])
+    const records = createHash('sha256').update(located, 'latin1').update('\n').update(web, 'latin1').digest('hex')
+    return { locations, urls, records }
+  }
+
+  private async locationsIn(text: string): Promise<readonly string[]> {
+    const { trust } = await this.topLevel()
     return presentInfos(text)
       .filter((uuid) => isUuid(uuid) && trust.get(uuid) !== 'dead')
       .slice(0, MOST_VALUES)
-  }
-
-  /** All that is recorded of where `key` is, as an opaque text: it changes when somebody puts or drops a copy. */
-  async recordsOf(key: Key): Promise<string> {
-    const [locations, urls] = await Promise.all([this.keyLog(key, '.log'), this.keyLog(key, '.log.web')])
-    return `${locations}\n${urls}`
   }
 
   /**
@@ -92,7 +110,10 @@ export class AnnexRepository {
    * `:URL#2` counts files from 1). Bytes that are not UTF-8 are percent-encoded.
    */
   async urls(key: Key): Promise<readonly string[]> {
-    const text = await this.keyLog(key, '.log.web')
+    return this.urlsIn(key, await this.keyLog(key, '.log.web'))
+  }
+
+  private async urlsIn(key: Key, text: string): Promise<readonly string[]> {
     // Written by versions of git-annex before 2014.
     const old = text === '' ? await this.branch.read(`remote/web/${await this.logPath(key)}.log`) : ''
     return presentInfos(text === '' ? old : text)

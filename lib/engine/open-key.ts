@@ -52,13 +52,13 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
   const verified = await manifestWays(content, spec, deps)
   if (verified.first !== undefined) {
     const routes =
-      deps.verify === 'manifest' ? verified.fallbacks : [...verified.fallbacks, torrents(content, size, deps)]
+      deps.verify === 'manifest' ? verified.fallbacks : [...verified.fallbacks, torrents(content, spec, deps)]
     const contentId = `${content.id}${verified.version}`
     return new RoutedFile({ contentId, size, log: deps.log, routes, first: verified.first })
   }
   const remote = spaceRoute('remotes', spec, deps)
   const version = `${verified.version}${remote.generation === 0 ? '' : ` ${remote.generation}`}`
-  const routes = [torrents(content, size, deps)]
+  const routes = [torrents(content, spec, deps)]
   if (learned !== undefined) routes.unshift(changedRoute(content, learned, deps))
   return new RoutedFile({
     contentId: `${content.id}${learned === undefined ? '' : ` ${learned.validator}`}${version}`,
@@ -219,15 +219,20 @@ function keySpace(content: KeyContent, size: Bytes, learned: Learned | undefined
     hash === undefined
       ? undefined
       : (slice, signal) => checkWhole({ read: { cacheFolder: deps.cacheFolder }, slice, ...hash, signal })
-  return {
+  const spec: SpaceSpec = {
     slice: { space, offset: 0, length: size },
     sources: async () => {
       const found = await find(content, deps, learned)
+      lately.set(spec, found)
       return { sources: found.sources, unusable: unusable(found), state: found.state }
     },
     check,
   }
+  return spec
 }
+
+/** What was found for a space when it was looked for last: its logs may be long. */
+const lately = new WeakMap<SpaceSpec, KeySources>()
 
 /** The id of the piece space that holds a key's pieces. */
 export async function keySpaceId(key: Key, deps: Pick<Deps, 'facts'>): Promise<SpaceId> {
@@ -241,9 +246,11 @@ function spaceId(key: Key, learned: Learned | undefined): SpaceId {
   return `url:${sha256(`${key.raw}\n${learned?.source ?? ''}\n${learned?.validator ?? ''}`)}` as SpaceId
 }
 
-function torrents(content: KeyContent, size: Bytes, deps: Deps): (signal: AbortSignal) => Promise<Route> {
+function torrents(content: KeyContent, spec: SpaceSpec, deps: Deps): (signal: AbortSignal) => Promise<Route> {
   return async (signal) => {
-    const found = await find(content, deps)
+    // Nobody goes this way before the remotes were tried.
+    const found = lately.get(spec) ?? (await find(content, deps))
+    const size = spec.slice.length
     const attempts: Attempt[] = []
     for (const torrent of found.torrents) {
       try {

@@ -53,12 +53,7 @@ const BY_GIT_ANNEX = 10_000
  */
 export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySources> {
   const { annex, key, log } = options
-  const [locations, urls, remotes, records] = await Promise.all([
-    annex.locations(key),
-    annex.urls(key),
-    annex.remotes(),
-    annex.recordsOf(key),
-  ])
+  const [{ locations, urls, records }, remotes] = await Promise.all([annex.whereabouts(key), annex.remotes()])
   const located = new Set(locations)
   const unsupported: Attempt[] = []
   const candidates = remotes.filter((remote) => mayHave(remote, located, annex.uuid) && !isUrlRemote(remote))
