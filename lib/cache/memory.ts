@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache'
 import type { Bytes } from '../space/space.js'
 import { MOST_PIECES } from './format.js'
 
@@ -6,42 +5,76 @@ function keyOf(space: number, index: number): number {
   return space * MOST_PIECES + index
 }
 
+interface Place {
+  readonly at: Bytes
+  readonly length: Bytes
+}
+
 /**
  * Whole pieces that were just put: read again at once by whoever waited for them, and all there is when the disk fails.
  * Spaces are named by small numbers, which makes a look-up cheap.
+ *
+ * They are copied into one ring of memory, each in the place of the oldest. So the memory of pieces that come and go is
+ * that of young objects, which costs little to give back: kept for a while each by itself, they made the garbage collector walk
+ * through everything for each 64 MiB that were read.
  */
 export class MemoryTier {
-  readonly #pieces: LRUCache<number, Uint8Array> | undefined
+  readonly #size: Bytes
+  #ring: Uint8Array | undefined
+  /** By age, which is by place, from `#next` on and around. */
+  readonly #places = new Map<number, Place>()
+  #next: Bytes = 0
 
   constructor(maxBytes: Bytes) {
-    if (maxBytes <= 0) return
-    this.#pieces = new LRUCache({ maxSize: maxBytes, sizeCalculation: (bytes) => Math.max(1, bytes.byteLength) })
+    this.#size = Math.max(0, maxBytes)
   }
 
+  /** To be used at once: what comes next may overwrite it. */
   get(space: number, index: number): Uint8Array | undefined {
-    return this.#pieces?.get(keyOf(space, index))
+    const place = this.#places.get(keyOf(space, index))
+    return place === undefined ? undefined : this.#ring?.subarray(place.at, place.at + place.length)
   }
 
   has(space: number, index: number): boolean {
-    return this.#pieces?.has(keyOf(space, index)) ?? false
+    return this.#places.has(keyOf(space, index))
   }
 
   set(space: number, index: number, bytes: Uint8Array): void {
-    if (this.#pieces === undefined || bytes.byteLength > this.#pieces.maxSize) return
-    // A small view would keep the whole buffer under it alive, uncounted.
-    const own = bytes.buffer.byteLength > bytes.byteLength ? Uint8Array.prototype.slice.call(bytes) : bytes
-    this.#pieces.set(keyOf(space, index), own)
+    const length = bytes.byteLength
+    if (length === 0 || length > this.#size) return
+    const key = keyOf(space, index)
+    this.#places.delete(key)
+    // Memory that was never touched costs nothing.
+    this.#ring ??= Buffer.allocUnsafeSlow(this.#size)
+    let at = this.#next
+    if (at + length > this.#size) {
+      this.#forget(at, this.#size)
+      at = 0
+    }
+    this.#forget(at, at + length)
+    this.#ring.set(bytes, at)
+    this.#places.set(key, { at, length })
+    this.#next = at + length
   }
 
   /** Forgets all pieces of a space. */
   drop(space: number): void {
-    if (this.#pieces === undefined) return
-    for (const key of this.#pieces.keys()) {
-      if (Math.floor(key / MOST_PIECES) === space) this.#pieces.delete(key)
+    for (const key of this.#places.keys()) {
+      if (Math.floor(key / MOST_PIECES) === space) this.#places.delete(key)
     }
   }
 
   clear(): void {
-    this.#pieces?.clear()
+    this.#places.clear()
+    this.#ring = undefined
+    this.#next = 0
+  }
+
+  /** Forgets the oldest, which begin in `[start, end)`. */
+  #forget(start: Bytes, end: Bytes): void {
+    for (const [key, { at }] of this.#places) {
+      if (at < start || at >= end) return
+      this.#places.delete(key)
+    }
   }
 }
