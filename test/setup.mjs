@@ -13,6 +13,7 @@ const PACKAGES = {
   'nginx-light': ['nginx'],
   fio: ['fio'],
   'openssh-server': ['sshd'],
+  'putty-tools': ['plink', 'puttygen'],
   rsync: ['rsync'],
   gnupg: ['gpg'],
   aria2: ['aria2c'],

@@ -235,9 +235,10 @@ test('what went wrong is said in words', { timeout: 180_000 }, async (t) => {
   }
 })
 
-const noPlink = ['plink', 'puttygen'].some((program) => spawnSync(program, ['--version']).error !== undefined)
+const hasPlink = ['plink', 'puttygen'].every((program) => spawnSync(program, ['--version']).error === undefined)
+const NO_PLINK = hasPlink ? false : 'NO PLINK: install putty-tools'
 
-test("PuTTY's plink is used as ssh, with its own options", { timeout: 180_000, skip: noPlink }, async (t) => {
+test("PuTTY's plink is used as ssh, with its own options", { timeout: 180_000, skip: NO_PLINK }, async (t) => {
   for (const [name, options] of [
     ['git-annex-shell', { sftp: false }],
     ['git-annex-shell and sftp', { sftp: true }],
