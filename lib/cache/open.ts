@@ -167,7 +167,7 @@ class DiskPieceStore implements PieceStore, Host {
     await this.#ticking
     if (this.closed) return
     try {
-      this.#files.checkRoot()
+      this.#files.checkRoot('leave')
       this.quota.settle()
     } catch (error) {
       this.trouble.writing('look at the cache folder', error)

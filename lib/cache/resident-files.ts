@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { Log } from '../log/log.js'
 import { shareOfDescriptors } from '../space/descriptors.js'
 import type { Milliseconds } from '../space/space.js'
@@ -112,9 +113,17 @@ export class ResidentFiles {
 
   /**
    * Looks whether the folder is still the one that we opened, and makes it anew when it is gone.
+   * `leave`: one that is gone stays so until something is to be stored in it.
    * @throws system errors, and AnnexfsError INVALID when something else is in its place now.
    */
-  checkRoot(): void {
+  checkRoot(make: 'make' | 'leave' = 'make'): void {
+    if (make === 'leave' && !existsSync(this.root)) {
+      if (this.#identity === '') return
+      this.#identity = ''
+      this.dropAll()
+      this.replaced()
+      return
+    }
     let identity: string | undefined
     try {
       identity = identityOf(this.root)
