@@ -25,8 +25,8 @@ import { ToldSizes } from './told-sizes.js'
 
 /** How long the kernel keeps attributes: one round trip for each file of `ls -l`. */
 export const ATTRIBUTE_TIMEOUT: Milliseconds = 100
-/** An answer may be on its way to the kernel for some time after we gave it. */
-const DELIVERY: Milliseconds = 50
+/** An answer may be on its way to the kernel for some time after we gave it: on a busy machine its thread has to wait for its turn. */
+const DELIVERY: Milliseconds = 200
 /** O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND. */
 const WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000
 /** readlink(2) gives no more. */
