@@ -67,6 +67,8 @@ export class DirectReads {
   revoke(number: number): void {
     const grant = this.#grants.get(number)
     if (grant === undefined) return
+    // No read may be answered after the last look at what was.
+    this.#native?.end(number)
     this.#collect(number, grant)
     this.#grants.delete(number)
     this.#native?.revoke(number)

@@ -6,7 +6,8 @@ import type { Bytes, Milliseconds } from '../space/space.js'
 export interface NativePart {
   /** Lets reads of an open file of `size` bytes be answered without us. False when that cannot be. */
   grant(handle: number, size: Bytes, direct: DirectRead): boolean
-  /** From now on its reads come to us again. */
+  /** From now on its reads come to us again; what was read before can still be collected, until {@link revoke}. */
+  end(handle: number): void
   revoke(handle: number): void
   /** Calls `noted` for each read that was answered without us since it was asked last; `at` is of `performance.now()`. */
   collect(handle: number, noted: (offset: Bytes, length: Bytes, at: Milliseconds) => void): number
@@ -30,13 +31,14 @@ export function nativePart(): NativePart | undefined {
 /** Reads that are collected in one call; as many as a file may have noted (reads.c). */
 const NOTES = 512
 
-function partOf({ grant, revoke, collect, served, forget }: NativeExports): NativePart {
+function partOf({ grant, end, revoke, collect, served, forget }: NativeExports): NativePart {
   const notes = new Float64Array(NOTES * 3)
   // Both clocks are the system's monotonic one; only where they begin differs.
   const epoch = Number(process.hrtime.bigint()) / 1e6 - performance.now()
   return {
     grant: (handle, size, { from, start }) =>
       grant(handle, from.data, from.kind === 'file' ? -1 : from.index, layoutOf(size, from, start)) === 1,
+    end,
     revoke,
     collect: (handle, noted) => {
       const count = collect(handle, notes)

@@ -6,6 +6,7 @@
 
 extern int annexfs_grant(word, int, int, const double *);
 extern int annexfs_layout_length(void);
+extern void annexfs_end(word);
 extern void annexfs_revoke(word);
 extern int annexfs_collect(word, double *, word);
 extern double annexfs_served(void);
@@ -44,6 +45,13 @@ static value_type revoke(env_type env, info_type info) {
   return 0;
 }
 
+/* end(handle) */
+static value_type end(env_type env, info_type info) {
+  struct arguments given = arguments_of(env, info);
+  annexfs_end((word)number_of(env, given.values[0]));
+  return 0;
+}
+
 /* collect(handle, notes): how many */
 static value_type collect(env_type env, info_type info) {
   struct arguments given = arguments_of(env, info);
@@ -76,6 +84,7 @@ static void give(env_type env, value_type exports, const char *name, value_type 
 
 void *napi_register_module_v1(void *environment, void *exports) {
   give(environment, exports, "grant", grant);
+  give(environment, exports, "end", end);
   give(environment, exports, "revoke", revoke);
   give(environment, exports, "collect", collect);
   give(environment, exports, "served", served);

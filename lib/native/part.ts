@@ -12,6 +12,8 @@ export const NATIVE_FILE = fileURLToPath(
 export interface NativeExports {
   /** See reads.c; `index` is -1 for a file that is read in place. 1 when it is granted. */
   readonly grant: (handle: number, data: number, index: number, layout: Float64Array) => number
+  /** No read is answered any more; what was is still to be collected, until `revoke`. */
+  readonly end: (handle: number) => void
   readonly revoke: (handle: number) => void
   /** Fills `notes` with reads, three numbers each, and says how many they are. */
   readonly collect: (handle: number, notes: Float64Array) => number

@@ -11,7 +11,7 @@
  * process may have evicted it, and each block is compared with its sum, seeded by that record. A file that is read in place
  * has no index, and its bytes are passed on as they are.
  *
- * Who owns what: `grants`, and `users`, `ended` and the notes of each, are under `lock`. The descriptors are the grant's
+ * Who owns what: `grants`, and `users`, `ended`, `removed` and the notes of each, are under `lock`. The descriptors are the grant's
  * own duplicates, closed when it has ended and its last user is done.
  */
 #include "system.h"
@@ -38,7 +38,7 @@ struct grant {
   wide size, start, length, piece, stride, records, sums;
   word blocks, seed;
   double time;
-  int users, ended;
+  int users, ended, removed;
   word noted, told;
   struct note notes[NOTES];
 };
@@ -142,17 +142,19 @@ static struct grant *take(wide handle) {
   pthread_mutex_lock(&lock);
   grant = grants[handle];
   if (grant != 0) {
-    if (grant->noted - grant->told + (word)grant->users >= NOTES) grant = 0;
+    if (grant->ended || grant->noted - grant->told + (word)grant->users >= NOTES) grant = 0;
     else grant->users += 1;
   }
   pthread_mutex_unlock(&lock);
   return grant;
 }
 
-static void give_back(struct grant *grant, wide offset, size_type count) {
-  int last;
+/* Notes what was read, if anything was. Returns 0 when the grant has ended meanwhile: then the read is JavaScript's. */
+static int give_back(struct grant *grant, wide offset, size_type count) {
+  int last, good;
   pthread_mutex_lock(&lock);
-  if (count > 0) {
+  good = count > 0 && !grant->ended;
+  if (good) {
     struct note *note = &grant->notes[grant->noted++ % NOTES];
     note->offset = (double)offset;
     note->length = (double)count;
@@ -160,9 +162,10 @@ static void give_back(struct grant *grant, wide offset, size_type count) {
     served += 1;
   }
   grant->users -= 1;
-  last = grant->ended && grant->users == 0;
+  last = grant->removed && grant->users == 0;
   pthread_mutex_unlock(&lock);
   if (last) discard(grant);
+  return good;
 }
 
 int annexfs_read(int device, const byte *request, size_type length, struct annexfs_room *room) {
@@ -190,7 +193,7 @@ int annexfs_read(int device, const byte *request, size_type length, struct annex
   parts[0].length = HEADER;
   parts[1].bytes = room->bytes;
   parts[1].length = count;
-  give_back(grant, offset, count);
+  if (!give_back(grant, offset, count)) return 0;
   /* It fails only when nobody waits for it any more. */
   writev(device, parts, 2);
   return 1;
@@ -203,19 +206,28 @@ enum { SIZE, START, LENGTH, PIECE, STRIDE, RECORDS, SUMS, BLOCKS, SEED, TIME, LA
 
 int annexfs_layout_length(void) { return LAYOUT; }
 
-static struct grant *remove_grant(word handle) {
-  struct grant *grant = handle < HANDLES ? grants[handle] : 0;
-  if (grant != 0) grants[handle] = 0;
-  return grant;
+static struct grant *grant_of(word handle) { return handle < HANDLES ? grants[handle] : 0; }
+
+/* From now on no read is answered by it; what was noted is there to be collected until it is revoked. */
+void annexfs_end(word handle) {
+  struct grant *grant;
+  pthread_mutex_lock(&lock);
+  grant = grant_of(handle);
+  if (grant != 0) grant->ended = 1;
+  pthread_mutex_unlock(&lock);
 }
 
 void annexfs_revoke(word handle) {
   struct grant *grant;
   int last;
   pthread_mutex_lock(&lock);
-  grant = remove_grant(handle);
+  grant = grant_of(handle);
   last = grant != 0 && grant->users == 0;
-  if (grant != 0) grant->ended = 1;
+  if (grant != 0) {
+    grants[handle] = 0;
+    grant->ended = 1;
+    grant->removed = 1;
+  }
   pthread_mutex_unlock(&lock);
   if (last) discard(grant);
 }
@@ -246,6 +258,7 @@ int annexfs_grant(word handle, int data, int index, const double *layout) {
   grant->time = layout[TIME];
   grant->users = 0;
   grant->ended = 0;
+  grant->removed = 0;
   grant->noted = 0;
   grant->told = 0;
   if (grant->data < 0 || (index >= 0 && (grant->index < 0 || grant->piece == 0))) {
@@ -267,7 +280,7 @@ int annexfs_collect(word handle, double *into, word room) {
   struct grant *grant;
   word count = 0;
   pthread_mutex_lock(&lock);
-  grant = handle < HANDLES ? grants[handle] : 0;
+  grant = grant_of(handle);
   while (grant != 0 && count < room && grant->told != grant->noted) {
     const struct note *note = &grant->notes[grant->told++ % NOTES];
     into[count * 3] = note->offset;

@@ -83,7 +83,8 @@ test('a snapshot tells of open files, where they are read, and where bytes came 
   await read(one, 0, 10)
   const length = 6 * PIECE
   assert.equal((await read(two, content.length - 100, length)).length, 100)
-  await until('the snapshot is new', async () => (await station.snapshot()).files.length === 1)
+  // Pieces are given to whoever waits for them before they are on disk.
+  await until('the pieces are stored', async () => (await station.snapshot()).files[0]?.cached === 2 * PIECE)
   const after = await station.snapshot()
   const [file] = after.files
   assert.equal(file?.path, '/film')
