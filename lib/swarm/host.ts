@@ -52,7 +52,11 @@ export class Host {
   readonly #metadataMemory: MetadataMemory = { used: 0, most: 2 * LONGEST_METADATA }
   readonly #allowance: UploadAllowance
   readonly #sessions = new Map<string, Session>()
-  readonly #resolving = new Map<number, { readonly torrent: SwarmTorrent; readonly announcer: Announcer | undefined }>()
+  /** Searches for metadata, from the moment that they were asked for until they end: they may be cancelled before they began. */
+  readonly #resolving = new Map<
+    number,
+    { readonly torrent?: SwarmTorrent | undefined; readonly announcer?: Announcer | undefined }
+  >()
   readonly #listening: Promise<void>
   readonly #encryption = new Encryption()
   readonly #webRtc: WebRtc
@@ -114,7 +118,7 @@ export class Host {
     if (this.#sessions.has(torrent.infohash)) return
     const { options, store, send } = this.host
     // Someone may be resolving a magnet of the same torrent: webtorrent knows an infohash once.
-    for (const [id, other] of this.#resolving) if (other.torrent.infoHash === torrent.infohash) this.#endResolving(id)
+    for (const [id, other] of this.#resolving) if (other.torrent?.infoHash === torrent.infohash) this.#endResolving(id)
     const session = new Session({
       client: this.#client,
       store,
@@ -155,9 +159,12 @@ export class Host {
 
   /** BEP 9: asks all peers of the infohash; the first that gives bytes with that hash wins. */
   async resolve(id: number, infohash: string, trackers: readonly string[], peers: readonly string[]): Promise<void> {
+    this.#resolving.set(id, {})
     await this.#listening
+    if (!this.#resolving.has(id)) return
     const { send } = this.host
     if (this.#sessions.has(infohash)) {
+      this.#resolving.delete(id)
       send({ type: 'metadata-failed', id, reason: 'the torrent is already known' })
       return
     }
@@ -172,6 +179,7 @@ export class Host {
         alwaysChokeSeeders: true,
       },
     )
+    this.#resolving.set(id, { torrent })
     torrent.on('error', (error: unknown) => {
       if (!this.#resolving.has(id)) return
       this.#endResolving(id)
@@ -194,6 +202,7 @@ export class Host {
     })
     this.#guardPeers(torrent, false)
     torrent.once('infoHash', () => {
+      if (!this.#resolving.has(id)) return
       const progress = (): { uploaded: number; downloaded: number; left: number } => ({
         uploaded: 0,
         downloaded: 0,
@@ -231,7 +240,8 @@ export class Host {
     if (resolving === undefined) return
     this.#resolving.delete(id)
     resolving.announcer?.close()
-    if (!resolving.torrent.destroyed) resolving.torrent.destroy({ destroyStore: false }, () => undefined)
+    const { torrent } = resolving
+    if (torrent?.destroyed === false) torrent.destroy({ destroyStore: false }, () => undefined)
   }
 
   #announcer(

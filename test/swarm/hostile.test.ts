@@ -196,3 +196,28 @@ test('metadata that does not have the hash is not taken', async (t) => {
   const info = await swarm.resolveMagnet({ ...magnet, peers: [honest.address] }, AbortSignal.timeout(60_000))
   assert.ok(info.equals(torrent.metainfo.infoBytes))
 })
+
+test('a search for metadata that is given up before it began is not in the way of the next', async (t) => {
+  const torrent = await makeTorrent(t, { length: MIB, pieceLength: 64 * KIB })
+  const honest = await startLibtorrent(t, { host: '127.0.0.59', torrent, seed: true })
+  const swarm = openSwarm(t, { peers: [] })
+  const magnet = {
+    infohash: torrent.metainfo.infohash,
+    displayName: undefined,
+    trackers: [],
+    webSeeds: [],
+    peers: [honest.address],
+    exactSources: [],
+  }
+  for (let nth = 0; nth < 20; nth++) {
+    const impatient = new AbortController()
+    const search = swarm.resolveMagnet({ ...magnet, peers: [] }, impatient.signal)
+    // Asked for once the process of the swarm is there, and given up in the same moment.
+    while (nth === 0 && !(await swarm.status()).running) await new Promise(setImmediate)
+    await new Promise(setImmediate)
+    impatient.abort(new Error('enough'))
+    await assert.rejects(search)
+  }
+  const info = await swarm.resolveMagnet(magnet, AbortSignal.timeout(60_000))
+  assert.ok(info.equals(torrent.metainfo.infoBytes))
+})
