@@ -3,7 +3,7 @@
 // missed fails its test; else it is printed beside what was measured.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { root } from '../cmd/setup.mjs'
 import { setupTests } from './setup.mjs'
@@ -35,8 +35,7 @@ const child = spawn(
   process.execPath,
   [
     '--test',
-    // Tests wait for others half of the time.
-    `--test-concurrency=${availableParallelism() + 1}`,
+    '--test-concurrency=2',
     `--test-timeout=${LONGEST_FILE}`,
     ...files.map((name) => relative(root, join(compiled, name))),
   ],
