@@ -34,21 +34,21 @@ static value_type grant(env_type env, info_type info) {
   size_type count;
   const double *layout = numbers_of(env, given.values[3], &count);
   if (layout == 0 || count != (size_type)annexfs_layout_length()) return number(env, 0);
-  return number(env, annexfs_grant((word)number_of(env, given.values[0]), (int)number_of(env, given.values[1]),
+  return number(env, annexfs_grant((word)(long)number_of(env, given.values[0]), (int)number_of(env, given.values[1]),
                                    (int)number_of(env, given.values[2]), layout));
 }
 
 /* revoke(handle) */
 static value_type revoke(env_type env, info_type info) {
   struct arguments given = arguments_of(env, info);
-  annexfs_revoke((word)number_of(env, given.values[0]));
+  annexfs_revoke((word)(long)number_of(env, given.values[0]));
   return 0;
 }
 
 /* end(handle) */
 static value_type end(env_type env, info_type info) {
   struct arguments given = arguments_of(env, info);
-  annexfs_end((word)number_of(env, given.values[0]));
+  annexfs_end((word)(long)number_of(env, given.values[0]));
   return 0;
 }
 
@@ -57,7 +57,7 @@ static value_type collect(env_type env, info_type info) {
   struct arguments given = arguments_of(env, info);
   size_type count;
   double *into = numbers_of(env, given.values[1], &count);
-  return number(env, into == 0 ? 0 : annexfs_collect((word)number_of(env, given.values[0]), into, (word)(count / 3)));
+  return number(env, into == 0 ? 0 : annexfs_collect((word)(long)number_of(env, given.values[0]), into, (word)(count / 3)));
 }
 
 /* served(): reads that were answered here since the start */

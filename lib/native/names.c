@@ -309,7 +309,7 @@ void annexfs_forget(double id, const char *path) {
   struct mount *mount;
   struct entry *entry;
   pthread_mutex_lock(&lock);
-  mount = mount_of((wide)id);
+  mount = mount_of((wide)(long)id);
   if (mount != 0) {
     mount->version += 1;
     entry = find(mount, path);

@@ -156,8 +156,8 @@ static int give_back(struct grant *grant, wide offset, size_type count) {
   good = count > 0 && !grant->ended;
   if (good) {
     struct note *note = &grant->notes[grant->noted++ % NOTES];
-    note->offset = (double)offset;
-    note->length = (double)count;
+    note->offset = (double)(long)offset;
+    note->length = (double)(long)count;
     note->at = annexfs_now();
     served += 1;
   }
@@ -246,15 +246,15 @@ int annexfs_grant(word handle, int data, int index, const double *layout) {
   if (grant == 0) return 0;
   grant->data = fcntl(data, DUPLICATE, 0);
   grant->index = index < 0 ? -1 : fcntl(index, DUPLICATE, 0);
-  grant->size = (wide)layout[SIZE];
-  grant->start = (wide)layout[START];
-  grant->length = (wide)layout[LENGTH];
-  grant->piece = (wide)layout[PIECE];
-  grant->stride = (wide)layout[STRIDE];
-  grant->records = (wide)layout[RECORDS];
-  grant->sums = (wide)layout[SUMS];
-  grant->blocks = (word)layout[BLOCKS];
-  grant->seed = (word)layout[SEED];
+  grant->size = (wide)(long)layout[SIZE];
+  grant->start = (wide)(long)layout[START];
+  grant->length = (wide)(long)layout[LENGTH];
+  grant->piece = (wide)(long)layout[PIECE];
+  grant->stride = (wide)(long)layout[STRIDE];
+  grant->records = (wide)(long)layout[RECORDS];
+  grant->sums = (wide)(long)layout[SUMS];
+  grant->blocks = (word)(long)layout[BLOCKS];
+  grant->seed = (word)(long)layout[SEED];
   grant->time = layout[TIME];
   grant->users = 0;
   grant->ended = 0;

@@ -123,13 +123,13 @@ value_type annexfs_store(env_type env, info_type info) {
   job->data_at = (long)places[0];
   job->sums_at = (long)places[1];
   job->records_at = (long)places[2];
-  job->first = (word)places[3];
-  job->seed = (word)places[4];
+  job->first = (word)(long)places[3];
+  job->seed = (word)(long)places[4];
   for (nth = 0; nth < count; nth++) {
     value_type piece;
     napi_get_element(env, given.values[3], nth, &piece);
     job->parts[nth].bytes = bytes_of(env, piece, &job->parts[nth].length);
-    job->stamps[nth] = (word)places[5 + nth];
+    job->stamps[nth] = (word)(long)places[5 + nth];
   }
   job->records = bytes_of(env, given.values[4], &job->records_length);
   if (napi_queue_async_work(env, job->work) != 0) complete(env, 1, job);
