@@ -14,9 +14,8 @@ interface Place {
  * Whole pieces that were just put: read again at once by whoever waited for them, and all there is when the disk fails.
  * Spaces are named by small numbers, which makes a look-up cheap.
  *
- * They are copied into one ring of memory, each in the place of the oldest. So the memory of pieces that come and go is
- * that of young objects, which costs little to give back: kept for a while each by itself, they made the garbage collector walk
- * through everything for each 64 MiB that were read.
+ * They are copied into one ring of memory, each in the place of the oldest: what is held is bounded to the byte, where buffers
+ * that are kept for a while each by itself stay in memory until the garbage collector comes to them.
  */
 export class MemoryTier {
   readonly #size: Bytes
