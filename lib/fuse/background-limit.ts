@@ -27,12 +27,14 @@ export class BackgroundLimit {
     if (!(await this.#apply(LEAST))) return false
     this.#limit = LEAST
     this.#enabled = true
+    // Those that came first may be all that the kernel lets through now.
+    if (this.#waiting > 0) this.#watch()
     return true
   }
 
   started(): void {
     this.#waiting += 1
-    if (this.#enabled) this.#timer ??= setInterval(() => this.#look(), INTERVAL)
+    if (this.#enabled) this.#watch()
   }
 
   ended(): void {
@@ -44,6 +46,10 @@ export class BackgroundLimit {
   stop(): void {
     this.#enabled = false
     this.#rest()
+  }
+
+  #watch(): void {
+    this.#timer ??= setInterval(() => this.#look(), INTERVAL)
   }
 
   #rest(): void {

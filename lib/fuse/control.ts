@@ -1,4 +1,4 @@
-import { open, readFile, stat, writeFile } from 'node:fs/promises'
+import { open, readFile, stat, writeFile, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { reasonOf, systemCode } from '../errors.js'
 import type { Log } from '../log/log.js'
@@ -69,13 +69,46 @@ export async function openAbort(device: string, log: Log): Promise<Abort | undef
   }
 }
 
+/** How many requests that nobody waits for directly (buffered reads above all) may be under way at once in one mount. */
+export interface MaxBackground {
+  /**
+   * The congestion threshold goes with it: above it the kernel stops reading ahead and asks for single pages.
+   * @returns false when the kernel did not take it.
+   */
+  set(count: number): Promise<boolean>
+  close(): Promise<void>
+}
+
 /**
- * How many requests that nobody waits for directly (buffered reads above all) may be under way at once. The congestion
- * threshold goes with it: above it the kernel stops reading ahead and asks for single pages.
+ * Opens the two control files of `device`, while that is mounted. They stay open until then: the kernel gives the numbers of
+ * devices to the next mount at once, and what is written to their names late would be that mount's.
+ * @returns undefined where that is not allowed.
  */
-export async function setMaxBackground(device: string, count: number, log: Log): Promise<boolean> {
-  const congested = await writeControl(device, 'congestion_threshold', String(count), log)
-  return congested && (await writeControl(device, 'max_background', String(count), log))
+export async function openMaxBackground(device: string, log: Log): Promise<MaxBackground | undefined> {
+  const files: FileHandle[] = []
+  const close = async (): Promise<void> => {
+    for (const file of files) await file.close()
+  }
+  try {
+    for (const name of ['congestion_threshold', 'max_background'])
+      files.push(await open(controlFile(device, name), 'w'))
+  } catch (error) {
+    log.debug('the FUSE control files cannot be opened', { device, reason: reasonOf(error) })
+    await close()
+    return undefined
+  }
+  return {
+    set: async (count) => {
+      try {
+        for (const file of files) await file.write(String(count))
+        return true
+      } catch (error) {
+        log.debug('the FUSE control files cannot be written', { device, reason: reasonOf(error) })
+        return false
+      }
+    },
+    close,
+  }
 }
 
 /**
@@ -89,17 +122,6 @@ export async function raiseReadAhead(device: string, kib: number, log: Log): Pro
     if (now < kib) await writeFile(file, String(kib))
   } catch (error) {
     log.debug('the read-ahead of the mount stays as it is', { file, reason: reasonOf(error) })
-  }
-}
-
-async function writeControl(device: string, name: string, value: string, log: Log): Promise<boolean> {
-  const file = controlFile(device, name)
-  try {
-    await writeFile(file, value)
-    return true
-  } catch (error) {
-    log.debug('a FUSE control file cannot be written', { file, reason: reasonOf(error) })
-    return false
   }
 }
 

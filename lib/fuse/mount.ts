@@ -4,7 +4,14 @@ import type { Volume } from '../engine/volume.js'
 import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
 import { BackgroundLimit, FIXED } from './background-limit.js'
-import { ensureControl, isConnected, openAbort, raiseReadAhead, setMaxBackground } from './control.js'
+import {
+  ensureControl,
+  isConnected,
+  openAbort,
+  openMaxBackground,
+  raiseReadAhead,
+  type MaxBackground,
+} from './control.js'
 import { mountOptions } from './mount-options.js'
 import { isAnnexfsMount, mountAt, mountTable, type MountEntry } from './mount-table.js'
 import { findMountpoint, type Mountpoint } from './mountpoint.js'
@@ -70,10 +77,8 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
   const mountpoint = await findMountpoint(options.mountpoint)
   if (!mountpoint.empty) log.info('the mount hides what is in its folder', { mountpoint: mountpoint.path })
   const controlled = await ensureControl(log)
-  let device: string | undefined
-  const limit = new BackgroundLimit(async (count) => {
-    return device !== undefined && (await setMaxBackground(device, count, log))
-  })
+  let background: MaxBackground | undefined
+  const limit = new BackgroundLimit(async (count) => (await background?.set(count)) ?? false)
   const operations = new Operations(volume, {
     readTimeout: options.readTimeout,
     allowOther: options.allowOther,
@@ -88,11 +93,13 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
   })
   const native = createNative(mountpoint.path, text, operations.handlers)
   const entry = await start(native.fuse, mountpoint, options.allowOther)
-  device = entry.device
   const parent = await folderId(dirname(entry.mountpoint))
-  if (controlled) await limit.begin()
+  if (controlled) {
+    background = await openMaxBackground(entry.device, log)
+    await limit.begin()
+  }
   await raiseReadAhead(entry.device, options.readAheadKiB ?? READ_AHEAD_KIB, log)
-  log.debug('mounted', { mountpoint: mountpoint.path, options: text, device })
+  log.debug('mounted', { mountpoint: mountpoint.path, options: text, device: entry.device })
 
   let finish: () => void = () => undefined
   const closed = new Promise<void>((resolve) => {
@@ -106,6 +113,7 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
     operations.stop()
     limit.stop()
     operations.closeAll()
+    await background?.close()
     await letGo(native.fuse, log)
     finish()
   }

@@ -4,6 +4,9 @@ import { once } from 'node:events'
 import { open, readdir, readFile, stat } from 'node:fs/promises'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openMaxBackground } from '../../lib/fuse/control.js'
+import { mountAt, mountTable } from '../../lib/fuse/mount-table.js'
+import { silentLog } from '../../lib/log/log.js'
 import { measured } from '../support/marks.js'
 import { isMountedAt, mountInChild } from '../support/mount.js'
 import { until } from '../support/peers.js'
@@ -177,6 +180,37 @@ test(
     await assert.rejects(kept.read(Buffer.alloc(10), 0, 10, 0))
     // The kernel tells a file system of each close; this one has gone.
     await assert.rejects(kept.close(), { code: 'ENOTCONN' })
+  },
+)
+
+test(
+  'what is told to the kernel of a mount that has ended does not reach the one that got its number',
+  { skip: process.getuid?.() === 0 ? false : 'needs root' },
+  async (t) => {
+    const control = async (path: string): Promise<{ device: string; limit: () => Promise<string> }> => {
+      const { device = '' } = mountAt(await mountTable(), path) ?? {}
+      const file = `/sys/fs/fuse/connections/${device.split(':')[1]}/max_background`
+      return { device, limit: async () => (await readFile(file, 'utf8')).trim() }
+    }
+    const numbers = new Set<string>()
+    // Other mounts of this machine may come in between.
+    for (let tries = 0; tries < 20; tries++) {
+      const first = await mountInChild(t, MEMORY, {})
+      const { device } = await control(first.path)
+      numbers.add(device)
+      const background = await openMaxBackground(device, silentLog)
+      assert.equal(await background?.set(77), true)
+      assert.equal(await (await control(first.path)).limit(), '77')
+      assert.equal(await first.stop(), 0)
+      const second = await mountInChild(t, MEMORY, {})
+      const next = await control(second.path)
+      await background?.set(99)
+      assert.notEqual(await next.limit(), '99')
+      await background?.close()
+      assert.equal(await second.stop(), 0)
+      if (next.device === device) return
+    }
+    assert.fail(`no number was given twice: ${Array.from(numbers).join(' ')}`)
   },
 )
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { AnnexfsError } from '../../lib/errors.js'
 import type { Content } from '../../lib/engine/content.js'
-import { limitFor } from '../../lib/fuse/background-limit.js'
+import { BackgroundLimit, limitFor } from '../../lib/fuse/background-limit.js'
 import { clampTime } from '../../lib/fuse/attributes.js'
 import { Deadlines } from '../../lib/fuse/deadline.js'
 import { errnoOf, readErrnoOf } from '../../lib/fuse/errno.js'
@@ -14,6 +14,7 @@ import { isShowable } from '../../lib/fuse/names.js'
 import { Pins } from '../../lib/fuse/pins.js'
 import { ToldSizes } from '../../lib/fuse/told-sizes.js'
 import type { FileNode } from '../../lib/tree/tree.js'
+import { until } from '../support/peers.js'
 
 test('the mount table is parsed with its escapes, and the topmost mount wins', () => {
   const table = parseMountTable(
@@ -87,6 +88,18 @@ test('the limit of buffered reads rises with the slow ones and sinks late', () =
   assert.equal(limitFor(60, 160), 160, 'not at once')
   assert.equal(limitFor(30, 160), 64)
   assert.equal(limitFor(100_000, 32), 512)
+})
+
+test('the limit rises for reads that began before it was set', async () => {
+  const told: number[] = []
+  const limit = new BackgroundLimit(async (count) => {
+    told.push(count)
+    return await Promise.resolve(true)
+  })
+  for (let n = 0; n < 40; n++) limit.started()
+  await limit.begin()
+  await until('it rises', () => (told.at(-1) ?? 0) > 40)
+  limit.stop()
 })
 
 test('an open waits only for another size, and only while the kernel may hold it', () => {
