@@ -83,7 +83,11 @@ export class DataConnection extends Duplex {
     })
   }
 
-  /** The peer's answer to our offer, made safe. */
+  /**
+   * The peer's answer to our offer, made safe. The library begins to speak with the peer a moment before it has noted the
+   * answer: on a busy machine, a peer that is less than a millisecond away may be refused for that. It is tried again
+   * with the tracker's next announcement.
+   */
   accept(answer: string): void {
     if (this.destroyed) return
     try {

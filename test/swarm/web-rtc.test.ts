@@ -228,7 +228,10 @@ for (const honest of [true, false]) {
     const offer = await DataConnection.offer(library)
     const other = `a=fingerprint:sha-256 ${Array.from({ length: 32 }, () => 'AB').join(':')}`
     const told = honest ? offer.sdp : offer.sdp.replace(/a=fingerprint:\S+ \S+/, other)
-    const answer = await DataConnection.answer(library, await safeDescription(here(told), allows))
+    // Told no address, this side only answers. Were it the first to ask, the other one's library might have the certificate
+    // before it has noted the answer that it is compared with (`accept` in data-connection.ts).
+    const silent = told.replaceAll(/a=candidate:.*\r\n/g, '')
+    const answer = await DataConnection.answer(library, await safeDescription(silent, allows))
     offer.connection.accept(await safeDescription(here(answer.sdp), allows))
     const gone = new Promise<void>((resolve) => answer.connection.once('close', resolve))
     if (honest) await answer.connection.opened()
