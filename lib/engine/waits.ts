@@ -36,6 +36,8 @@ interface Watched {
   /** What it waited for when that was last looked at. */
   reason: string | undefined
   waited: Milliseconds
+  /** Had ended at the last look, and was held back for the read that follows it. */
+  held: boolean
 }
 
 /**
@@ -62,7 +64,7 @@ export class Waits {
 
   began(waiting: Waiting): void {
     const began = performance.now()
-    this.#waiting.set(waiting, { waiting, began, told: false, came: [], reason: undefined, waited: 0 })
+    this.#waiting.set(waiting, { waiting, began, told: false, came: [], reason: undefined, waited: 0, held: false })
     if (this.#timer !== undefined) return
     this.#timer = setInterval(() => this.#look(), LOOK_EVERY)
     this.#timer.unref()
@@ -95,12 +97,12 @@ export class Waits {
   close(): void {
     clearInterval(this.#timer)
     this.#timer = undefined
-    this.#tellEnded()
+    this.#tellEnded([])
   }
 
   #look(): void {
     const now = performance.now()
-    this.#tellEnded()
+    this.#tellEnded([...this.#waiting.values()])
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer)
       this.#timer = undefined
@@ -121,10 +123,19 @@ export class Waits {
     this.#tell(group, 'waits for', now - slow.began, reasonOf(group))
   }
 
-  #tellEnded(): void {
-    const ended = this.#ended
+  /** @param waiting reads that still wait: those that they follow are told of with them, or at the next look. */
+  #tellEnded(waiting: readonly Watched[]): void {
+    const ended = new Set(this.#ended)
+    if (ended.size === 0) return
     this.#ended = []
-    for (const group of groups(ended)) {
+    for (const members of groups([...ended, ...waiting])) {
+      const group = members.filter((one) => ended.has(one))
+      if (group.length < members.length && group.some((one) => !one.held)) {
+        for (const one of group) one.held = true
+        this.#ended.push(...group)
+        continue
+      }
+      if (group.length === 0) continue
       const waited = Math.max(...group.map((one) => one.waited))
       const pieces = distinct(group.flatMap((one) => one.came))
       const said = pieces.length > 0 ? lineOf(pieces) : (group[0]?.reason ?? 'its content to be opened or checked')
