@@ -19,116 +19,121 @@ export interface StoreSetup {
 
 const soon = (): AbortSignal => AbortSignal.timeout(60_000)
 
-/** What every {@link ObjectStore} promises. `make` sets one up; the suite closes the store. */
+/** What every {@link ObjectStore} promises. `make` sets one up, for all of the suite, which closes the store. */
 export function storeContract(kind: string, make: (t: TestContext) => Promise<StoreSetup>): void {
-  const setUp = async (t: TestContext): Promise<StoreSetup & { object: StoredObject }> => {
-    const setup = await make(t)
-    t.after(() => setup.store.close?.())
-    const object = await setup.store.open(setup.name, soon())
-    assert.ok(object, 'the store has its object')
-    t.after(() => object.close?.())
-    return { ...setup, object }
-  }
-
-  test(`${kind}: gives exactly the bytes of random ranges`, { timeout: 180_000 }, async (t) => {
-    const { object, content } = await setUp(t)
-    const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31))
-    t.diagnostic(`seed ${seed}`)
-    const random = randomNumbers(seed)
-    const ranges = Array.from({ length: 20 }, () => randomRange(random, content.length))
-    const { length } = content
-    ranges.push({ start: 0, end: length }, { start: length - 1, end: length }, { start: 0, end: 1 })
-    for (const range of ranges) {
-      const got = await readObject(object, range)
-      assert.ok(got.equals(content.subarray(range.start, range.end)), `bytes ${range.start} to ${range.end}`)
+  test(kind, { timeout: 360_000 }, async (suite) => {
+    const setup = await make(suite)
+    suite.after(() => setup.store.close?.())
+    const setUp = async (t: TestContext): Promise<StoreSetup & { object: StoredObject }> => {
+      const object = await setup.store.open(setup.name, soon())
+      assert.ok(object, 'the store has its object')
+      t.after(() => object.close?.())
+      return { ...setup, object }
     }
-    assert.ok(object.size === undefined || object.size === length)
-    assert.ok(object.unit > 0 && object.longest > 0 && object.parallel > 0)
-  })
 
-  test(`${kind}: serves several reads at once`, { timeout: 180_000 }, async (t) => {
-    const { object, content } = await setUp(t)
-    const random = randomNumbers(11)
-    const ranges = Array.from({ length: 12 }, () => randomRange(random, content.length))
-    const all = await Promise.all(ranges.map((range) => readObject(object, range)))
-    ranges.forEach((range, index) => assert.ok(all[index]?.equals(content.subarray(range.start, range.end))))
-  })
+    await suite.test('gives exactly the bytes of random ranges', { timeout: 180_000 }, async (t) => {
+      const { object, content } = await setUp(t)
+      const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31))
+      t.diagnostic(`seed ${seed}`)
+      const random = randomNumbers(seed)
+      const ranges = Array.from({ length: 20 }, () => randomRange(random, content.length))
+      const { length } = content
+      ranges.push({ start: 0, end: length }, { start: length - 1, end: length }, { start: 0, end: 1 })
+      for (const range of ranges) {
+        const got = await readObject(object, range)
+        assert.ok(got.equals(content.subarray(range.start, range.end)), `bytes ${range.start} to ${range.end}`)
+      }
+      assert.ok(object.size === undefined || object.size === length)
+      assert.ok(object.unit > 0 && object.longest > 0 && object.parallel > 0)
+    })
 
-  test(`${kind}: an empty range is no bytes`, { timeout: 180_000 }, async (t) => {
-    const { object } = await setUp(t)
-    assert.equal((await readObject(object, { start: 5, end: 5 })).length, 0)
-  })
+    await suite.test('serves several reads at once', { timeout: 180_000 }, async (t) => {
+      const { object, content } = await setUp(t)
+      const random = randomNumbers(11)
+      const ranges = Array.from({ length: 12 }, () => randomRange(random, content.length))
+      const all = await Promise.all(ranges.map((range) => readObject(object, range)))
+      ranges.forEach((range, index) => assert.ok(all[index]?.equals(content.subarray(range.start, range.end))))
+    })
 
-  test(`${kind}: gives all of an object, whatever its size is said to be`, { timeout: 180_000 }, async (t) => {
-    const { object, store, name, content } = await setUp(t)
-    assert.ok((await readWhole(object, content.length)).equals(content))
-    const { size: _, ...unsized } = name
-    const again = await store.open(unsized, soon())
-    assert.ok(again)
-    t.after(() => again.close?.())
-    assert.ok((await readWhole(again, content.length + 1000)).equals(content))
-  })
+    await suite.test('an empty range is no bytes', { timeout: 180_000 }, async (t) => {
+      const { object } = await setUp(t)
+      assert.equal((await readObject(object, { start: 5, end: 5 })).length, 0)
+    })
 
-  test(`${kind}: gives no more than the most that is taken`, { timeout: 180_000 }, async (t) => {
-    const { object, content } = await setUp(t)
-    const most = content.length - 1
-    let got = 0
-    const reading = (async () => {
-      for await (const bytes of object.all(most, { urgency: 'read', signal: soon() })) got += bytes.length
-    })()
-    await assert.rejects(reading, (error) => isAnnexfsError(error, 'CORRUPT'))
-    assert.ok(got <= most, `${got} bytes`)
-  })
+    await suite.test('gives all of an object, whatever its size is said to be', { timeout: 180_000 }, async (t) => {
+      const { object, store, name, content } = await setUp(t)
+      assert.ok((await readWhole(object, content.length)).equals(content))
+      const { size: _, ...unsized } = name
+      const again = await store.open(unsized, soon())
+      assert.ok(again)
+      t.after(() => again.close?.())
+      assert.ok((await readWhole(again, content.length + 1000)).equals(content))
+    })
 
-  test(`${kind}: says that it has not what it has not`, { timeout: 180_000 }, async (t) => {
-    const { store, absent } = await setUp(t)
-    const object = await store.open(absent, soon())
-    if (object === undefined) return
-    t.after(() => object.close?.())
-    await assert.rejects(readObject(object, { start: 0, end: 1 }), (error) => isAnnexfsError(error, 'NOT_FOUND'))
-    await assert.rejects(readWhole(object, 1000), (error) => isAnnexfsError(error, 'NOT_FOUND'))
-  })
+    await suite.test('gives no more than the most that is taken', { timeout: 180_000 }, async (t) => {
+      const { object, content } = await setUp(t)
+      const most = content.length - 1
+      let got = 0
+      const reading = (async () => {
+        for await (const bytes of object.all(most, { urgency: 'read', signal: soon() })) got += bytes.length
+      })()
+      await assert.rejects(reading, (error) => isAnnexfsError(error, 'CORRUPT'))
+      assert.ok(got <= most, `${got} bytes`)
+    })
 
-  test(`${kind}: an object of another size is an error or none`, { timeout: 180_000 }, async (t) => {
-    const { store, name, content } = await setUp(t)
-    for (const size of [content.length - 1, content.length + 1]) {
-      const failure = await failureOf(async () => {
-        const object = await store.open({ ...name, size }, soon())
-        if (object === undefined) return
-        t.after(() => object.close?.())
-        await readObject(object, { start: 0, end: size })
-        assert.fail(`${size} bytes were given`)
-      })
-      assert.ok(failure === undefined || failure === 'CORRUPT', String(failure))
-    }
-  })
+    await suite.test('says that it has not what it has not', { timeout: 180_000 }, async (t) => {
+      const { store, absent } = await setUp(t)
+      const object = await store.open(absent, soon())
+      if (object === undefined) return
+      t.after(() => object.close?.())
+      await assert.rejects(readObject(object, { start: 0, end: 1 }), (error) => isAnnexfsError(error, 'NOT_FOUND'))
+      await assert.rejects(readWhole(object, 1000), (error) => isAnnexfsError(error, 'NOT_FOUND'))
+    })
 
-  test(`${kind}: a fired signal ends a read at once`, { timeout: 180_000 }, async (t) => {
-    const { object, content, store, name } = await setUp(t)
-    const gone = AbortSignal.abort()
-    await assert.rejects(readObject(object, { start: 0, end: 10 }, gone), (error) => isAnnexfsError(error, 'ABORTED'))
-    await assert.rejects(store.open(name, gone), (error) => isAnnexfsError(error, 'ABORTED'))
-    const stop = new AbortController()
-    const started = performance.now()
-    const failure = await failureOf(async () => {
-      for await (const _ of object.read({ start: 0, end: content.length }, { urgency: 'read', signal: stop.signal })) {
-        stop.abort()
+    await suite.test('an object of another size is an error or none', { timeout: 180_000 }, async (t) => {
+      const { store, name, content } = await setUp(t)
+      for (const size of [content.length - 1, content.length + 1]) {
+        const failure = await failureOf(async () => {
+          const object = await store.open({ ...name, size }, soon())
+          if (object === undefined) return
+          t.after(() => object.close?.())
+          await readObject(object, { start: 0, end: size })
+          assert.fail(`${size} bytes were given`)
+        })
+        assert.ok(failure === undefined || failure === 'CORRUPT', String(failure))
       }
     })
-    // What was already at hand may still come; nothing may hang.
-    assert.ok(failure === undefined || failure === 'ABORTED', String(failure))
-    measured(t, 'ended after', performance.now() - started, { mark: 1000, alarm: 45_000 })
-  })
 
-  test(`${kind}: an early return lets go, and the object can still be read`, { timeout: 180_000 }, async (t) => {
-    const { object, content } = await setUp(t)
-    for (let round = 0; round < 10; round++) {
-      const demand: Demand = { urgency: 'readahead', signal: soon() }
-      for await (const _ of object.read({ start: 0, end: content.length }, demand)) break
-      for await (const _ of object.all(content.length, demand)) break
-    }
-    const got = await readObject(object, { start: 100, end: 5_000 })
-    assert.ok(got.equals(content.subarray(100, 5_000)))
+    await suite.test('a fired signal ends a read at once', { timeout: 180_000 }, async (t) => {
+      const { object, content, store, name } = await setUp(t)
+      const gone = AbortSignal.abort()
+      await assert.rejects(readObject(object, { start: 0, end: 10 }, gone), (error) => isAnnexfsError(error, 'ABORTED'))
+      await assert.rejects(store.open(name, gone), (error) => isAnnexfsError(error, 'ABORTED'))
+      const stop = new AbortController()
+      const started = performance.now()
+      const failure = await failureOf(async () => {
+        for await (const _ of object.read(
+          { start: 0, end: content.length },
+          { urgency: 'read', signal: stop.signal },
+        )) {
+          stop.abort()
+        }
+      })
+      // What was already at hand may still come; nothing may hang.
+      assert.ok(failure === undefined || failure === 'ABORTED', String(failure))
+      measured(t, 'ended after', performance.now() - started, { mark: 1000, alarm: 45_000 })
+    })
+
+    await suite.test('an early return lets go, and the object can still be read', { timeout: 180_000 }, async (t) => {
+      const { object, content } = await setUp(t)
+      for (let round = 0; round < 10; round++) {
+        const demand: Demand = { urgency: 'readahead', signal: soon() }
+        for await (const _ of object.read({ start: 0, end: content.length }, demand)) break
+        for await (const _ of object.all(content.length, demand)) break
+      }
+      const got = await readObject(object, { start: 100, end: 5_000 })
+      assert.ok(got.equals(content.subarray(100, 5_000)))
+    })
   })
 }
 

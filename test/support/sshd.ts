@@ -42,9 +42,8 @@ export async function startSshd(t: Pick<TestContext, 'after'>, options: SshdOpti
   const at = (name: string): string => join(folder, name)
   const user = userInfo().username
   await mkdir('/run/sshd', { recursive: true, mode: 0o755 })
-  for (const key of ['host', 'other', 'user', 'stranger']) {
-    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', key, '-f', at(key)])
-  }
+  keys ??= makeKeys()
+  for (const [name, text] of await keys) await writeFile(at(name), text, { mode: 0o600 })
   await mkdir(at('bin'))
   for (const [name, text] of Object.entries(options.programs ?? {})) {
     await writeFile(join(at('bin'), name), text)
@@ -112,6 +111,24 @@ export async function startSshd(t: Pick<TestContext, 'after'>, options: SshdOpti
     command: `ssh -F '${at('ssh_config')}'`,
     processes: async () => (await processesOf(folder)).filter((pid) => pid !== server.pid),
   }
+}
+
+let keys: Promise<ReadonlyMap<string, Buffer>> | undefined
+
+/** The same for all servers of this process. */
+async function makeKeys(): Promise<ReadonlyMap<string, Buffer>> {
+  const made = new Map<string, Buffer>()
+  const folder = await mkdtemp(join(tmpdir(), 'axssh-'))
+  try {
+    for (const name of ['host', 'other', 'user', 'stranger']) {
+      const file = join(folder, name)
+      await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', name, '-f', file])
+      made.set(name, await readFile(file)).set(`${name}.pub`, await readFile(`${file}.pub`))
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+  return made
 }
 
 /** Alive processes with `text` in their command line, or in what a server here gave them. */
