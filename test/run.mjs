@@ -35,7 +35,7 @@ const child = spawn(
   process.execPath,
   [
     '--test',
-    '--test-concurrency=2',
+    '--test-concurrency=3',
     `--test-timeout=${LONGEST_FILE}`,
     ...files.map((name) => relative(root, join(compiled, name))),
   ],
