@@ -6,6 +6,7 @@ import { openForReading } from './open.js'
 import { readTimeout, SOURCE_OPTIONS } from './options.js'
 import { normalPath } from './paths.js'
 import { parseSize } from './units.js'
+import { readInto } from '../lib/engine/read-into.js'
 
 /** What one read asks for: as much as one FUSE read, so that both are served alike. */
 const STEP = 128 * 1024
@@ -43,13 +44,13 @@ export const catCommand: Command = {
         const own = Buffer.allocUnsafeSlow(STEP)
         for (let position = offset; position < end;) {
           const count = Math.min(STEP, end - position)
-          const result = await file.read(position, count, own, AbortSignal.timeout(timeout))
-          const bytes = typeof result === 'number' ? Buffer.from(own.subarray(0, result)) : result
-          if (bytes.byteLength !== count) {
-            throw new AnnexfsError('CORRUPT', `read ${bytes.byteLength} of ${count} bytes at ${position} of ${at}`)
+          const got = await readInto(file, position, own.subarray(0, count), AbortSignal.timeout(timeout))
+          if (got !== count) {
+            throw new AnnexfsError('CORRUPT', `read ${got} of ${count} bytes at ${position} of ${at}`)
           }
-          if (!process.stdout.write(bytes)) await once(process.stdout, 'drain')
-          position += bytes.byteLength
+          // A pipe takes what it is given later.
+          if (!process.stdout.write(Buffer.from(own.subarray(0, count)))) await once(process.stdout, 'drain')
+          position += count
         }
         await file.settled?.()
       } finally {

@@ -12,6 +12,7 @@ import { statsAt } from '../lib/stats-at.js'
 import { hashPieces, type HashPart } from '../lib/torrent/create-hash.js'
 import type { Plan, PlannedFile } from './torrent-plan.js'
 import { showSize } from './units.js'
+import { readInto } from '../lib/engine/read-into.js'
 
 /*
  * What is being fetched lies in DIR/.annexfs-INFOHASH/INDEX, each piece at its place, and is moved to its name when the
@@ -286,8 +287,7 @@ class Opened {
     const within = AbortSignal.any([signal, AbortSignal.timeout(readTimeout)])
     this.#file ??= await volume.open(this.file.node, `/${this.file.path.join('/')}`, within)
     const own = Buffer.allocUnsafeSlow(count)
-    const result = await this.#file.read(at, count, own, within)
-    const bytes = typeof result === 'number' ? own.subarray(0, result) : result
+    const bytes = own.subarray(0, await readInto(this.#file, at, own, within))
     if (bytes.byteLength !== count) {
       throw new AnnexfsError(
         'CORRUPT',

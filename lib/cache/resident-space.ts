@@ -158,10 +158,14 @@ export class ResidentSpace implements Resident {
   async put(piece: Piece): Promise<boolean> {
     const { index, bytes } = piece
     if (this.host.closed || !this.#isPiece(index) || bytes.byteLength !== sizeOf(this.geometry, index)) return false
-    if (!this.#hasSurer(index, piece.assurance)) this.host.memory.set(this.serial, index, bytes)
+    const there = this.#assuranceOf(index)
+    // What is on disk and surer is not to be hidden by memory.
+    if (!isSurer(there, piece.assurance)) this.host.memory.set(this.serial, index, bytes)
     const drops = this.#drops
-    const before = this.#puts.get(index) ?? Promise.resolve(false)
-    const own = before.then(() => this.#store(piece, drops))
+    const before = this.#puts.get(index)
+    const own = (before ?? Promise.resolve(false)).then(() => {
+      return this.#store(piece, drops, there !== undefined || before !== undefined)
+    })
     this.#puts.set(index, own)
     try {
       return await own
@@ -170,7 +174,8 @@ export class ResidentSpace implements Resident {
     }
   }
 
-  async #store({ index, bytes, assurance }: Piece, drops: number): Promise<boolean> {
+  /** @param there it may be there already. */
+  async #store({ index, bytes, assurance }: Piece, drops: number, there: boolean): Promise<boolean> {
     const { quota, trouble } = this.host
     if (trouble.pausesWrites || this.host.closed || this.#tooLarge) return false
     if (this.#condemned) await this.#dropNow()
@@ -179,7 +184,7 @@ export class ResidentSpace implements Resident {
     let reserved = 0
     let begun = false
     try {
-      if (await this.#keeps(index, bytes, assurance)) return true
+      if (there && (await this.#keeps(index, bytes, assurance))) return true
       const isNew = this.host.files(this, 'read') === undefined
       const need = room + (isNew ? NEW_SPACE_ROOM : 0)
       if (!(await quota.reserve(need))) return false
@@ -192,6 +197,8 @@ export class ResidentSpace implements Resident {
           const files = this.host.files(this, 'create')
           if (files === undefined) return
           const old = files.recordOf(index)
+          // Another process may have put it meanwhile.
+          if (isSurer(old?.assurance, assurance)) return
           if (old !== undefined) files.forget(index, old.stamp)
           begun = true
           await files.write(index, bytes, assurance, Date.now())
@@ -235,15 +242,14 @@ export class ResidentSpace implements Resident {
     this.host.distrust(this)
   }
 
-  /** True when what is on disk is surer than `assurance`: then it is not to be replaced, nor hidden by memory. */
-  #hasSurer(index: number, assurance: StoredAssurance): boolean {
-    if (this.#condemned) return false
+  /** That of the piece on disk; undefined when there is none that counts. */
+  #assuranceOf(index: number): StoredAssurance | undefined {
+    if (this.#condemned) return undefined
     try {
-      const record = this.host.files(this, 'read')?.recordOf(index)
-      return record !== undefined && stateOf(record.assurance) > stateOf(assurance)
+      return this.host.files(this, 'read')?.recordOf(index)?.assurance
     } catch (error) {
       this.#readFailed(error)
-      return false
+      return undefined
     }
   }
 
@@ -254,10 +260,10 @@ export class ResidentSpace implements Resident {
       const files = this.host.files(this, 'read')
       const record = files?.recordOf(index)
       if (files === undefined || record === undefined) return false
-      if (stateOf(record.assurance) < stateOf(assurance)) return false
+      if (isSurer(assurance, record.assurance)) return false
       const there = await files.read(index, 0, bytes.byteLength)
       if (!(there instanceof Uint8Array)) return false
-      return stateOf(record.assurance) > stateOf(assurance) || Buffer.compare(there, bytes) === 0
+      return isSurer(record.assurance, assurance) || Buffer.compare(there, bytes) === 0
     } finally {
       unpin()
     }
@@ -441,4 +447,8 @@ export class ResidentSpace implements Resident {
       Number.isInteger(start)
     )
   }
+}
+
+function isSurer(one: StoredAssurance | undefined, than: StoredAssurance): boolean {
+  return one !== undefined && stateOf(one) > stateOf(than)
 }

@@ -10,6 +10,7 @@ import type { Bytes, Milliseconds } from '../space/space.js'
 import type { FileNode } from '../tree/tree.js'
 import type { Content, KeyContent } from './content.js'
 import type { Volume } from './volume.js'
+import { readInto } from './read-into.js'
 
 export interface MakeOptions {
   /** Of the repository, opened without the use of manifests. */
@@ -186,8 +187,7 @@ class Maker {
       const own = Buffer.allocUnsafeSlow(STEP)
       for (let at = 0; at < key.size;) {
         const count = Math.min(STEP, key.size - at)
-        const result = await file.read(at, count, own, patient())
-        const bytes = typeof result === 'number' ? own.subarray(0, result) : result
+        const bytes = own.subarray(0, await readInto(file, at, own.subarray(0, count), patient()))
         if (bytes.byteLength === 0) throw new AnnexfsError('CORRUPT', `it ends after ${at} of ${key.size} bytes`)
         yield bytes
         at += bytes.byteLength

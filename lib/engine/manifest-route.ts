@@ -13,6 +13,7 @@ import type { Route } from './routed-file.js'
 import { spaceRoute } from './space-route.js'
 import type { SpaceSpec } from './spaces.js'
 import type { CheckWhole } from './wholeness.js'
+import { readInto } from './read-into.js'
 
 /** Content up to this size is fetched whole to find out whether its manifest or all of its sources are wrong. */
 const LARGEST_DOUBT: Bytes = 1024 ** 3
@@ -141,9 +142,9 @@ function settlingRoute(content: KeyContent, metainfo: Metainfo, plain: SpaceSpec
     ...route,
     read: async (offset, length, _into, signal) => {
       const own = Buffer.allocUnsafeSlow(length)
-      const result = await route.read(offset, length, own, signal)
+      const count = await readInto(route, offset, own, signal)
       await tell()
-      return typeof result === 'number' ? own.subarray(0, result) : result
+      return own.subarray(0, count)
     },
   }
 }

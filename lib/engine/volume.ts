@@ -27,7 +27,8 @@ export interface OpenFile {
   readonly size: Bytes
   /**
    * Reads up to `length` bytes at `offset`; short only at end of file. Either fills `into` now and returns the count,
-   * or promises the bytes (and then leaves `into` alone: a FUSE buffer must not be written to later).
+   * or promises the bytes (and then leaves `into` alone: a FUSE buffer must not be written to later). Those are to be used
+   * before the next turn of the event loop, or copied: their memory may be used for others then.
    * @throws AnnexfsError UNAVAILABLE, TIMED_OUT, CORRUPT, FORBIDDEN, ABORTED.
    */
   read(offset: Bytes, length: Bytes, into: Uint8Array, signal?: AbortSignal): number | Promise<Uint8Array>

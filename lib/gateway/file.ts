@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { AnnexfsError, isAnnexfsError, reasonOf } from '../errors.js'
+import { readInto } from '../engine/read-into.js'
 import type { OpenFile } from '../engine/volume.js'
 import type { ByteRange, Bytes } from '../space/space.js'
 import { contentType } from './content-type.js'
@@ -153,18 +154,11 @@ async function* read(
 /** @throws AnnexfsError what the read throws, TIMED_OUT at the deadline, CORRUPT for a wrong count. */
 async function readExactly(exchange: Exchange, file: OpenFile, offset: Bytes, own: Uint8Array): Promise<Uint8Array> {
   const { path } = exchange
-  const controller = new AbortController()
-  const result = file.read(offset, own.length, own, controller.signal)
-  const bytes = typeof result === 'number' ? own.subarray(0, result) : await waited(result)
-  if (bytes.length === own.length) return bytes
-  throw new AnnexfsError('CORRUPT', `the reader gave ${bytes.length} bytes where ${own.length} were to come`)
-
-  function waited(promise: Promise<Uint8Array>): Promise<Uint8Array> {
-    return withDeadline(patience(exchange, `reading ${path} at ${offset}`), (abort) => {
-      abort.addEventListener('abort', () => controller.abort(abort.reason), { once: true })
-      return promise
-    })
-  }
+  const count = await withDeadline(patience(exchange, `reading ${path} at ${offset}`), (abort) =>
+    readInto(file, offset, own, abort),
+  )
+  if (count === own.length) return own
+  throw new AnnexfsError('CORRUPT', `the reader gave ${count} bytes where ${own.length} were to come`)
 }
 
 /** Who gets all of a file must not take wrong content for right: its end is held back until the check is over. */

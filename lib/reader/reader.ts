@@ -39,6 +39,8 @@ const MOST_GATE_TRIES = 3
 /** Without readahead nothing is known of streams. */
 const ALONE: Followed = { stream: 0, over: new Set() }
 
+const EMPTY = new Uint8Array(0)
+
 class LostPiece extends AnnexfsError {
   constructor() {
     super('UNAVAILABLE', 'the cache is too small to keep this content until it was checked; give a larger --cache-size')
@@ -71,7 +73,7 @@ export class Reader {
 
   /**
    * Up to `length` bytes at `offset` of the slice, short only at its end. Cached bytes are copied into `into` at once
-   * and counted; else the bytes are promised and `into` is left alone.
+   * and counted; else the bytes are promised, to be used before the next turn of the event loop, and `into` is left alone.
    */
   read(offset: Bytes, length: Bytes, into: Uint8Array, signal: AbortSignal): number | Promise<Uint8Array> {
     const { slice, gate } = this.#options
@@ -146,10 +148,17 @@ export class Reader {
     const read = this.#pending.begin(stream)
     const goOn = over.size > 0 ? this.#pending.postpone(over) : undefined
     // In the same turn as what is read ahead, so that the scheduler can join them.
-    const arriving = parts.map((part) => this.#part(part, read, both))
+    const whole = parts.length > 1 ? Buffer.allocUnsafeSlow(count) : undefined
+    const arriving = parts.map(async (part) => {
+      const bytes = await this.#part(part, read, both)
+      // At once: they may be somebody else's in the next turn.
+      whole?.set(bytes, part.at)
+      return bytes
+    })
     this.#ahead?.waits()
     try {
-      const bytes = joined(await Promise.all(arriving), count)
+      const [only = EMPTY] = await Promise.all(arriving)
+      const bytes = whole ?? only
       if (offset === 0) this.#ahead?.began(bytes)
       return bytes
     } finally {
@@ -187,16 +196,4 @@ export class Reader {
     }
     return parts
   }
-}
-
-function joined(parts: readonly Uint8Array[], count: Bytes): Uint8Array {
-  const [only] = parts
-  if (only !== undefined && parts.length === 1) return only
-  const bytes = Buffer.allocUnsafeSlow(count)
-  let at = 0
-  for (const part of parts) {
-    bytes.set(part, at)
-    at += part.byteLength
-  }
-  return bytes
 }

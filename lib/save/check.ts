@@ -6,6 +6,7 @@ import type { Content } from '../engine/content.js'
 import { throwIfAborted } from '../errors.js'
 import { pieceRange, type Bytes, type SpaceId } from '../space/space.js'
 import { checkWhole } from '../verify/whole.js'
+import { readInto } from '../engine/read-into.js'
 
 /** How sure a file on disk is: compared with its key's hash, with the hashes of its pieces, or there is nothing to compare. */
 export type Checked = 'whole' | 'piece' | 'none'
@@ -76,7 +77,5 @@ export async function goodStart(
 /** All of a range of an open file. */
 export async function readAll(file: WatchedFile, offset: Bytes, length: Bytes, signal: AbortSignal): Promise<Buffer> {
   const own = Buffer.allocUnsafeSlow(length)
-  const result = await file.read(offset, length, own, signal)
-  if (typeof result === 'number') return own.subarray(0, result)
-  return Buffer.from(result.buffer, result.byteOffset, result.byteLength)
+  return own.subarray(0, await readInto(file, offset, own, signal))
 }

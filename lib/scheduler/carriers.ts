@@ -1,6 +1,7 @@
 import type { CachedSpace } from '../cache/store.js'
 import { AnnexfsError, isAnnexfsError } from '../errors.js'
 import type { Demand, Source } from '../sources/source.js'
+import { pieceBuffers } from '../space/piece-buffers.js'
 import type { Bytes, PieceSpace, Urgency } from '../space/space.js'
 import { checkPiece, type Piece } from '../verify/piece.js'
 import { Assembly } from './assembly.js'
@@ -55,6 +56,8 @@ export class Carriers {
   /** Those that transfer the whole content before they give any of it, and were asked. */
   readonly #wholes = new WeakSet<Supplier>()
   readonly #running = new Set<Promise<void>>()
+  /** Pieces that the cache is being given. */
+  readonly #storing = new Set<number>()
 
   constructor(options: CarriersOptions) {
     this.#options = options
@@ -188,8 +191,11 @@ export class Carriers {
     for await (const raw of transfer(space, carrier.run, holding, demand, onBytes)) {
       const piece = await checkPiece(space, raw.index, raw.bytes)
       carrier.pieceArrived(raw.index)
-      onPiece(piece, carrier)
-      await this.#keep(piece, puts)
+      if (this.#isLate(piece)) pieceBuffers.release(piece.bytes)
+      else {
+        onPiece(piece, carrier)
+        await this.#keep(piece, puts)
+      }
       if (!this.isWanted(carrier)) break
     }
     this.#succeeded(carrier)
@@ -232,7 +238,7 @@ export class Carriers {
     this.#succeeded(carrier)
     if (!assembly.fill(range, part, carrier.supplier)) return
     const piece = await this.#checked(index, assembly)
-    if (piece === undefined) return
+    if (piece === undefined || this.#isLate(piece)) return
     onPiece(piece, carrier)
     const puts = new Set<Promise<boolean>>()
     await this.#keep(piece, puts)
@@ -260,11 +266,24 @@ export class Carriers {
     carrier.supplier.place.succeeded()
   }
 
+  /**
+   * True when another source has brought the piece already and nothing tells which of them is right: then the cache must keep
+   * what readers were given, or the check of all of it would be of other bytes than theirs.
+   */
+  #isLate({ index, assurance }: Piece): boolean {
+    const { flights, cache } = this.#options
+    return assurance === 'pending' && !flights.has(index) && (this.#storing.has(index) || cache.has(index))
+  }
+
   /** Writing to disk overlaps with receiving, up to a few pieces: the disk holds the source back, not memory. */
   async #keep(piece: Piece, puts: Set<Promise<boolean>>): Promise<void> {
     const { cache, onFetched } = this.#options
+    this.#storing.add(piece.index)
     const put: Promise<boolean> = cache.put(piece).finally(() => {
       puts.delete(put)
+      this.#storing.delete(piece.index)
+      // Whoever waited for it has used it by then, however soon the cache was done.
+      setImmediate(() => pieceBuffers.release(piece.bytes))
       onFetched?.()
     })
     puts.add(put)

@@ -156,7 +156,8 @@ export class Fetcher {
 
   /**
    * Brings piece `index`, checked and (if possible) put into the cache. Equal wishes share one fetch; a wish ends when
-   * `demand.signal` fires, and what nobody wants any more is no longer fetched.
+   * `demand.signal` fires, and what nobody wants any more is no longer fetched. Its bytes are to be used before the next
+   * turn of the event loop, or copied: {@link pieceBuffers}.
    * @throws AnnexfsError UNAVAILABLE with all attempts, OVER_BUDGET, or the signal's reason.
    */
   fetch(index: number, demand: Demand): Promise<Piece> {

@@ -1,4 +1,5 @@
 import type { Demand, Holding } from '../sources/source.js'
+import { pieceBuffers } from '../space/piece-buffers.js'
 import { pieceRange, pieceSize, type Bytes, type PieceSpace } from '../space/space.js'
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 
@@ -10,7 +11,7 @@ export interface RawPiece {
 
 /**
  * Reads neighbouring pieces `run` of `space` with one range read and gives each as soon as it is complete. Bytes of a
- * chunk that are a whole piece are passed on without copying. `onBytes` is told of bytes as they come.
+ * chunk that are a whole piece are passed on without copying; other pieces lie in {@link pieceBuffers}, with one user. `onBytes` is told of bytes as they come.
  * @throws whatever the holding throws; AnnexfsError CORRUPT when it gives more or fewer bytes than were asked.
  */
 export async function* transfer(
@@ -36,8 +37,7 @@ export async function* transfer(
       if (index === undefined) throw surplus(space, range.end - range.start)
       const size = pieceSize(space, index)
       if (filled === 0 && used === 0 && chunk.byteLength === size && chunk.buffer.byteLength === size) {
-        yield { index, bytes: chunk }
-        buffers.done(index)
+        yield { index, bytes: buffers.instead(index, chunk) }
         at += 1
         break
       }
@@ -82,7 +82,7 @@ class Buffers {
   of(index: number): Uint8Array {
     const known = this.#pieces.get(index)
     if (known !== undefined) return known
-    const made = Buffer.allocUnsafeSlow(pieceSize(this.#space, index))
+    const made = pieceBuffers.take(pieceSize(this.#space, index))
     this.#pieces.set(index, made)
     return made
   }
@@ -92,6 +92,15 @@ class Buffers {
     const index = Math.floor(offset / this.#space.pieceLength)
     if (index < this.#next || index >= this.#end) return undefined
     return this.of(index).subarray(offset - index * this.#space.pieceLength)
+  }
+
+  /** A chunk that is a whole piece, or the buffer that it lies in. */
+  instead(index: number, chunk: Uint8Array): Uint8Array {
+    const own = this.#pieces.get(index)
+    this.done(index)
+    if (own?.buffer === chunk.buffer) return own
+    if (own !== undefined) pieceBuffers.release(own)
+    return chunk
   }
 
   done(index: number): void {

@@ -111,14 +111,17 @@ function hashedSpace(bytes: Buffer, piece: number): PieceSpace {
 }
 
 async function readAll(fetcher: Fetcher, bytes: Buffer, from: number, to: number, window = 48): Promise<void> {
-  const wishes = new Map<number, Promise<{ bytes: Uint8Array }>>()
+  const wishes = new Map<number, Promise<Buffer>>()
+  // They are lent for one turn of the event loop.
+  const copied = async (index: number, demand: Demand): Promise<Buffer> =>
+    Buffer.from((await fetcher.fetch(index, demand)).bytes)
   for (let index = from; index < to; index++) {
     for (let next = index; next < Math.min(to, index + window); next++) {
-      if (!wishes.has(next)) wishes.set(next, fetcher.fetch(next, ahead))
+      if (!wishes.has(next)) wishes.set(next, copied(next, ahead))
     }
     // Somebody waits for it now, unless it is there.
-    const piece = await (fetcher.isFetching(index) ? fetcher.fetch(index, read) : wishes.get(index))
-    assert.ok(bytes.subarray(index * PIECE, (index + 1) * PIECE).equals(Buffer.from(piece?.bytes ?? [])))
+    const piece = await (fetcher.isFetching(index) ? copied(index, read) : wishes.get(index))
+    assert.ok(bytes.subarray(index * PIECE, (index + 1) * PIECE).equals(piece ?? Buffer.alloc(0)))
   }
 }
 
@@ -152,6 +155,47 @@ test('a source that nearly stops in the middle is left behind at once', async (t
   await readAll(fetcher, bytes, 60, 160)
   // Half of it from the slow one would take 5 minutes.
   measured(t, 'the rest came in', performance.now() - began, { mark: 5000, alarm: 60_000 })
+  fetcher.close()
+})
+
+test('of two answers that come together, the cache keeps the one that the reader was given', async () => {
+  let open: () => void = () => undefined
+  const gate = new Promise<void>((resolve) => (open = resolve))
+  const asked: string[] = []
+  const given = new Map<string, Buffer>()
+  const source = (name: string, fill: number): Source => ({
+    ...lineSource(bytes, name),
+    find: async () => ({
+      unit: PIECE,
+      longest: PIECE,
+      parallel: 1,
+      has: () => true,
+      async *read(range) {
+        asked.push(name)
+        // Both know it of the first pieces that they are equally fast.
+        if (range.start > 20 * PIECE) await gate
+        const part = Buffer.alloc(range.end - range.start, fill)
+        given.set(name, part)
+        yield part
+      },
+    }),
+  })
+  const cache = memoryCache(space)
+  const fetcher = new Fetcher({
+    space,
+    sources: async () => ({ sources: [source('a', 1), source('b', 2)], unusable: [] }),
+    cache,
+    budget: fetchBudget(1e9),
+    log: silentLog,
+  })
+  for (let index = 0; index < 6; index++) await fetcher.fetch(index, read)
+  const waiting = fetcher.fetch(30, read).then(({ bytes: got }) => got[0])
+  await until('both are asked', () => new Set(asked.slice(-2)).size === 2)
+  open()
+  const got = await waiting
+  await fetcher.idle()
+  assert.deepEqual(Array.from(given.keys()).sort(), ['a', 'b'])
+  assert.equal(cache.pieces.get(30)?.bytes[0], got)
   fetcher.close()
 })
 

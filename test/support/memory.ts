@@ -106,7 +106,8 @@ export function memoryCache(space: PieceSpace): CachedSpace & { readonly pieces:
     },
     read: async (index, start, end) => pieces.get(index)?.bytes.subarray(start, end),
     put: async (piece) => {
-      pieces.set(piece.index, piece)
+      // Its bytes are somebody else's afterwards.
+      pieces.set(piece.index, { ...piece, bytes: Uint8Array.from(piece.bytes) })
       return true
     },
     summary: () => ({
