@@ -9,6 +9,7 @@ import type { Milliseconds } from '../space/space.js'
  */
 export class BackgroundLimit {
   readonly #apply: (limit: number) => Promise<boolean>
+  readonly #wake: (requests: number) => void
   #limit = FIXED
   #enabled = false
   #waiting = 0
@@ -17,9 +18,13 @@ export class BackgroundLimit {
   #slow = 0
   #busy = false
 
-  /** `apply` tells the kernel; false means that it cannot be told. */
-  constructor(apply: (limit: number) => Promise<boolean>) {
+  /**
+   * @param apply tells the kernel; false means that it cannot be told.
+   * @param wake lets up to so many requests go on that have waited for the limit to rise.
+   */
+  constructor(apply: (limit: number) => Promise<boolean>, wake: (requests: number) => void = () => undefined) {
     this.#apply = apply
+    this.#wake = wake
   }
 
   /** Takes over from the fixed limit of the mount options, where the kernel can be told. */
@@ -60,6 +65,7 @@ export class BackgroundLimit {
   #look(): void {
     const wanted = limitFor(Math.min(this.#slow, this.#waiting), this.#limit)
     this.#slow = this.#waiting
+    if (this.#slow > 0 && !this.#busy) this.#wake(this.#limit - this.#waiting)
     if (wanted !== this.#limit && !this.#busy) {
       this.#busy = true
       this.#apply(wanted).then(

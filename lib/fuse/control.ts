@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs'
 import { open, readFile, stat, writeFile, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { reasonOf, systemCode } from '../errors.js'
@@ -76,6 +77,11 @@ export interface MaxBackground {
    * @returns false when the kernel did not take it.
    */
   set(count: number): Promise<boolean>
+  /**
+   * Lets up to so many requests go on that waited for the limit to rise. The kernel wakes one of them when the limit is set,
+   * or when a request has ended: reads that hang would keep the others waiting, however high the limit is by then.
+   */
+  wake(requests: number): void
   close(): Promise<void>
 }
 
@@ -86,6 +92,7 @@ export interface MaxBackground {
  */
 export async function openMaxBackground(device: string, log: Log): Promise<MaxBackground | undefined> {
   const files: FileHandle[] = []
+  let now: string | undefined
   const close = async (): Promise<void> => {
     for (const file of files) await file.close()
   }
@@ -101,13 +108,27 @@ export async function openMaxBackground(device: string, log: Log): Promise<MaxBa
     set: async (count) => {
       try {
         for (const file of files) await file.write(String(count))
+        now = String(count)
         return true
       } catch (error) {
         log.debug('the FUSE control files cannot be written', { device, reason: reasonOf(error) })
         return false
       }
     },
-    close,
+    wake: (requests) => {
+      const limit = files.at(-1)
+      if (limit === undefined || now === undefined) return
+      try {
+        // Memory of the kernel, which takes it at once.
+        for (let nth = 0; nth < requests; nth++) writeSync(limit.fd, now)
+      } catch (error) {
+        log.debug('the FUSE control files cannot be written', { device, reason: reasonOf(error) })
+      }
+    },
+    close: async () => {
+      now = undefined
+      await close()
+    },
   }
 }
 

@@ -78,7 +78,10 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
   if (!mountpoint.empty) log.info('the mount hides what is in its folder', { mountpoint: mountpoint.path })
   const controlled = await ensureControl(log)
   let background: MaxBackground | undefined
-  const limit = new BackgroundLimit(async (count) => (await background?.set(count)) ?? false)
+  const limit = new BackgroundLimit(
+    async (count) => (await background?.set(count)) ?? false,
+    (requests) => background?.wake(requests),
+  )
   const operations = new Operations(volume, {
     readTimeout: options.readTimeout,
     allowOther: options.allowOther,
