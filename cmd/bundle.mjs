@@ -10,8 +10,10 @@ const out = join(dist, 'bundle')
 
 /** The programs that are started, by `annexfs.cjs` and `mount.annexfs.cjs`. */
 const PROGRAMS = ['main', 'mount-helper']
-/** Native parts, which look for their files beside them, and what only the process of the swarm loads. */
-const APART = ['fuse-native', 'fs-native-extensions', 'node-datachannel', 'webtorrent', 'bencode']
+/** Native parts, which look for their files beside them. */
+const NATIVE = ['fuse-native', 'fs-native-extensions', 'node-datachannel', 'utp-native', 'bufferutil', 'utf-8-validate']
+/** What only the process of the swarm loads. */
+const OF_SWARM = ['webtorrent', 'bencode']
 
 /** Where the script lies; `import.meta` is for modules only. */
 const HEAD =
@@ -30,25 +32,77 @@ export async function bundlePrograms() {
     return
   }
   mkdirSync(out, { recursive: true })
-  const { outputFiles } = await esbuild.build({
-    entryPoints: PROGRAMS.map((name) => join(dist, 'cmd', `${name}.js`)),
+  const common = {
     outdir: out,
     bundle: true,
     platform: 'node',
     format: 'cjs',
     target: 'node20',
     minifyWhitespace: true,
-    external: APART,
-    plugins: [{ name: 'places', setup: keepPlaces }],
+    // `import()` is not known to functions that were compiled beforehand.
+    supported: { 'dynamic-import': false },
     logLevel: 'warning',
     legalComments: 'none',
+    metafile: true,
     write: false,
-  })
-  for (const { path, text } of outputFiles) {
-    const script = ascii(`(function(require,module,exports,__filename){${HEAD}${loadedWhenUsed(text)}\n})`)
-    const name = `${basename(path, '.js')}-${createHash('sha256').update(script).digest('hex').slice(0, 16)}.cjs`
-    writeFileSync(join(out, name), script)
   }
+  const places = { name: 'places', setup: keepPlaces }
+  const programs = await esbuild.build({
+    ...common,
+    entryPoints: PROGRAMS.map((name) => join(dist, 'cmd', `${name}.js`)),
+    external: [...NATIVE, ...OF_SWARM],
+    plugins: [places],
+  })
+  for (const { path, text } of programs.outputFiles) keep(basename(path, '.js'), loadedWhenUsed(text))
+  const swarm = await esbuild.build({
+    ...common,
+    entryPoints: { swarm: join(dist, 'lib', 'swarm', 'process.js') },
+    external: NATIVE,
+    plugins: [{ name: 'safe bencode', setup: replaceBencode }, { name: 'WebRTC', setup: leaveWebRtc }, places],
+  })
+  const unsafe = Object.keys(swarm.metafile.inputs).filter((path) => /bencode\/lib\/decode\.js$/.test(path))
+  if (unsafe.length > 0) throw new Error(`decoders that peers could hang the process with: ${unsafe.join(' ')}`)
+  for (const { text } of swarm.outputFiles) keep('swarm', text)
+}
+
+function keep(program, text) {
+  const script = ascii(`(function(require,module,exports,__filename){${HEAD}${text}\n})`)
+  const name = `${program}-${createHash('sha256').update(script).digest('hex').slice(0, 16)}.cjs`
+  writeFileSync(join(out, name), script)
+}
+
+/** What lib/torrent/bencode-install.ts does where modules are loaded: each copy of npm `bencode` decodes safely. */
+function replaceBencode(build) {
+  const compat = JSON.stringify(join(dist, 'lib', 'torrent', 'bencode-compat.js'))
+  const replaced = (path, from, to) => {
+    const text = readFileSync(path, 'utf8')
+    if (!from.test(text)) throw new Error(`the decoder of ${path} could not be replaced`)
+    return { contents: text.replace(from, to), loader: 'js' }
+  }
+  build.onLoad({ filter: /\/bencode\/index\.js$/ }, ({ path }) =>
+    replaced(
+      path,
+      /^import decode from '\.\/lib\/decode\.js'$/m,
+      `import { compatibleDecode } from ${compat}\nconst decode = compatibleDecode('copies')`,
+    ),
+  )
+  build.onLoad({ filter: /\/bencode\/lib\/index\.js$/ }, ({ path }) =>
+    replaced(path, /\brequire\( ?'\.\/decode(?:\.js)?' ?\)/, `require(${compat}).compatibleDecode('views')`),
+  )
+  build.onLoad({ filter: /\/lib\/torrent\/bencode-install\.js$/ }, () => ({
+    contents: 'export async function installSafeBencode() { return [] }',
+    loader: 'js',
+  }))
+}
+
+/** webtorrent's own WebRTC is not used (lib/swarm/web-rtc.ts is), and waits for something while it is loaded. */
+function leaveWebRtc(build) {
+  build.onResolve({ filter: /^webrtc-polyfill/ }, () => ({ path: 'webrtc-polyfill', namespace: 'left' }))
+  build.onLoad({ filter: /.*/, namespace: 'left' }, () => ({
+    contents:
+      'export const RTCPeerConnection = undefined, RTCSessionDescription = undefined, RTCIceCandidate = undefined; export default {}',
+    loader: 'js',
+  }))
 }
 
 /**

@@ -1,6 +1,7 @@
 // Rehearses a mount in this process and keeps what V8 compiled for it beside the program, for the starts to come. Without
-// git, FUSE or the right to mount it ends early, and keeps what was compiled until then.
-import { execFile, execFileSync, spawnSync } from 'node:child_process'
+// git, FUSE or the right to mount it ends early, and keeps what was compiled until then. The process of the swarm is rehearsed
+// in one of its own, without network.
+import { execFile, execFileSync, fork, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -8,7 +9,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import v8 from 'node:v8'
 
@@ -23,11 +24,77 @@ export function makeCodeCache() {
   if (run.status !== 0) process.stderr.write(`annexfs: starts will take longer: ${run.stderr}\n`)
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await rehearse()
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (process.argv[2] === 'swarm') beSwarm()
+  else {
+    await rehearseSwarm()
+    await rehearse()
+  }
+}
+
+/** With the flags of the real one, which are part of what V8 compares. */
+async function rehearseSwarm() {
+  if (programOf('swarm') === undefined) return
+  const { SWARM_FLAGS } = await import(pathToFileURL(join(dist, 'lib', 'swarm', 'child.js')).href)
+  const folder = mkdtempSync(join(tmpdir(), 'annexfs-build-'))
+  const env = { UV_THREADPOOL_SIZE: '8', TMPDIR: folder }
+  const child = fork(fileURLToPath(import.meta.url), ['swarm'], {
+    serialization: 'advanced',
+    execArgv: [...SWARM_FLAGS],
+    env,
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  const options = {
+    cache: { folder: join(folder, 'pieces'), limitBytes: SIZE, minFreeBytes: 0 },
+    peers: [],
+    port: 0,
+    uploadLimit: 0,
+    maxConnections: 1,
+    dht: false,
+    lsd: false,
+    pex: false,
+    trackers: false,
+    seed: false,
+    stallTimeout: 1000,
+    banned: [],
+  }
+  try {
+    child.on('message', ({ type }) => {
+      // It ends when it is left alone.
+      if (type === 'ready') setTimeout(() => child.connected && child.disconnect(), REHEARSED_AFTER / 2)
+    })
+    child.send({ type: 'start', options })
+    await Promise.race([ended, sleep(MOUNTED_WITHIN, undefined, { ref: false })])
+  } finally {
+    child.kill('SIGKILL')
+    await ended
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function beSwarm() {
+  v8.setFlagsFromString('--no-flush-bytecode')
+  const script = loader('swarm', join(dist, 'lib', 'swarm', 'process.js'))
+  process.on('exit', () => keepCode('swarm', script))
+}
+
+function loader(name, instead) {
+  return createRequire(import.meta.url)(join(dist, 'lib', 'load.cjs'))(name, instead)
+}
+
+function programOf(name) {
+  return readdirSync(join(dist, 'bundle')).find((file) => file.startsWith(`${name}-`) && file.endsWith('.cjs'))
+}
+
+function keepCode(name, script) {
+  // The flags are part of what V8 compares.
+  v8.setFlagsFromString('--flush-bytecode')
+  keep(join(dist, 'bundle', programOf(name).replace(/\.cjs$/, '.cache')), script.createCachedData())
+}
 
 async function rehearse() {
-  const program = readdirSync(join(dist, 'bundle')).find((name) => /^main-.*\.cjs$/.test(name))
-  if (program === undefined) return
+  if (programOf('main') === undefined) return
   const folder = mkdtempSync(join(tmpdir(), 'annexfs-build-'))
   const [repository, mountpoint] = ['repository', 'mnt'].map((name) => join(folder, name))
   for (const path of [repository, mountpoint]) mkdirSync(path)
@@ -51,12 +118,10 @@ async function rehearse() {
   v8.setFlagsFromString('--no-flush-bytecode')
   const options = ['--cache-dir', join(folder, 'pieces'), '--allow-address', '127.0.0.0/8', '--log-level', 'error']
   process.argv = [process.execPath, join(dist, 'cmd', 'annexfs.cjs'), 'mount', repository, mountpoint, ...options]
-  const script = createRequire(import.meta.url)(join(dist, 'cmd', 'load.cjs'))('main')
+  const script = loader('main', join(dist, 'cmd', 'main.js'))
   process.on('exit', () => {
     rmSync(folder, { recursive: true, force: true })
-    // The flags are part of what V8 compares.
-    v8.setFlagsFromString('--flush-bytecode')
-    keep(join(dist, 'bundle', program.replace(/\.cjs$/, '.cache')), script.createCachedData())
+    keepCode('main', script)
     process.exitCode = 0
   })
   await use(mountpoint)

@@ -1,6 +1,7 @@
 import fs = require('node:fs')
 import modules = require('node:module')
 import path = require('node:path')
+import url = require('node:url')
 import vm = require('node:vm')
 
 const FOLDER = path.join(__dirname, '..', 'bundle')
@@ -8,15 +9,15 @@ const FOLDER = path.join(__dirname, '..', 'bundle')
 type Program = (require: NodeJS.Require, module: { exports: unknown }, exports: unknown, filename: string) => void
 
 /**
- * Runs the program `name` of `dist/bundle`, or its modules where that was not made. Beside the program lies what V8 made
- * of it while a mount was rehearsed (`cmd/code-cache.mjs`), which saves a third of a start. V8 takes it only if it is of
+ * Runs the program `name` of `dist/bundle`, or the module `instead` where that was not made. Beside the program lies what V8
+ * made of it while it was rehearsed (`cmd/code-cache.mjs`), which saves a third of a start. V8 takes it only if it is of
  * the same version, and the name of both says which text it was made of.
  * @returns the script; undefined for modules.
  */
-function load(name: string): vm.Script | undefined {
+function load(name: string, instead: string): vm.Script | undefined {
   const file = find(name)
   if (file === undefined) {
-    void import(`./${name}.js`)
+    void import(url.pathToFileURL(instead).href)
     return undefined
   }
   const cachedData = compiled(file)

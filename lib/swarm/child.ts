@@ -4,9 +4,11 @@ import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
 import type { ToChild, ToParent } from './messages.js'
 
-const PROGRAM = fileURLToPath(new URL('./process.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('./program.cjs', import.meta.url))
 /** Of the JavaScript heap; buffers of pieces are outside of it and bounded by themselves. */
 const HEAP_MIB = 512
+/** V8 takes code that was compiled beforehand only with the flags of then. */
+export const SWARM_FLAGS: readonly string[] = [`--max-old-space-size=${HEAP_MIB}`]
 const PING_EVERY: Milliseconds = 5000
 /** Without a word for this long it hangs. */
 const DEAF_AFTER: Milliseconds = 20_000
@@ -42,7 +44,7 @@ export class Child {
     }
     this.#process = fork(PROGRAM, [], {
       serialization: 'advanced',
-      execArgv: [`--max-old-space-size=${HEAP_MIB}`],
+      execArgv: [...SWARM_FLAGS],
       env,
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })

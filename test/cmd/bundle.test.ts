@@ -9,11 +9,11 @@ import { test } from 'node:test'
 import { PROGRAM } from '../support/session.js'
 
 const BUNDLE = new URL('../../bundle/', import.meta.url)
-const LOADER = fileURLToPath(new URL('../../cmd/load.cjs', import.meta.url))
+const LOADER = fileURLToPath(new URL('../../lib/load.cjs', import.meta.url))
 
 test('the programs are joined into few files, in which each module still says where it was', async () => {
   const names = await readdir(BUNDLE)
-  for (const program of ['main', 'mount-helper'])
+  for (const program of ['main', 'mount-helper', 'swarm'])
     assert.ok(fileOf(names, program, 'cjs') !== undefined, names.join(', '))
   const places = new Set<string>()
   for (const name of names) {
@@ -37,7 +37,7 @@ test('what is started is the joined program, and it is no other than the modules
 
 test('what was compiled beforehand is used, and by another V8 left alone', async () => {
   const load = `
-    const script = require(${JSON.stringify(LOADER)})('main')
+    const script = require(${JSON.stringify(LOADER)})('main', '')
     process.on('exit', () => process.stderr.write(String(script.cachedDataRejected)))`
   const start = async (...flags: string[]): Promise<{ stdout: string; stderr: string }> =>
     promisify(execFile)(process.execPath, [...flags, '-e', load, 'annexfs', '--version'])
