@@ -19,6 +19,8 @@ export const ROUND_TRIP: Milliseconds = 40
 /** Watched for so long after each seek. */
 const WATCHED: Milliseconds = 1_000
 const ALIGNED: Bytes = 32 * 1024
+/** What the kernel asks for at once after a seek, however little was read. */
+const ASKED_AT_ONCE: Bytes = 128 * 1024
 const WEB_PIECE: Bytes = 128 * 1024
 const TORRENT_PIECE: Bytes = 256 * 1024
 
@@ -70,7 +72,7 @@ export async function playOn(lab: Lab, { contestant }: Slow, duration: Milliseco
 /** Times from a seek to its first bytes, of somebody who plays for a second and seeks on. */
 export async function seekOn(
   lab: Lab,
-  { contestant }: Slow,
+  { contestant, pieceLength }: Slow,
   length: Bytes,
   count: number,
 ): Promise<readonly Milliseconds[]> {
@@ -79,7 +81,9 @@ export async function seekOn(
     const step = Math.floor(length / (count + 2))
     const offsets = Array.from({ length: count }, (_, i) => (i * 7 + 3) % count).map((i) => {
       const offset = (i + 1) * step + randomInt(Math.max(1, step - 4 * MIB))
-      return offset - (offset % ALIGNED)
+      // Not on the border of two pieces, which would both be waited for.
+      const beyond = Math.max(0, (offset % pieceLength) + ASKED_AT_ONCE - pieceLength)
+      return offset - beyond - ((offset - beyond) % ALIGNED)
     })
     const places = [0, ...offsets].map((offset) => ({ offset, duration: WATCHED }))
     const { first } = await read(lab, { kind: 'play', path: mounted.file, rate: PLAYED_AT, places })

@@ -90,6 +90,7 @@ function programOf(name) {
 function keepCode(name, script) {
   // The flags are part of what V8 compares.
   v8.setFlagsFromString('--flush-bytecode')
+  v8.setFlagsFromString('--semi-space-growth-factor=2')
   keep(join(dist, 'bundle', programOf(name).replace(/\.cjs$/, '.cache')), script.createCachedData())
 }
 

@@ -10,6 +10,7 @@ import type { Gateway } from '../lib/gateway/gateway.js'
 import type { Log } from '../lib/log/log.js'
 import { withoutSecrets } from '../lib/log/secrets.js'
 import type { Station } from '../lib/status/snapshot.js'
+import { boundYoungGeneration } from '../lib/young-generation.js'
 import { startDaemon, tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
@@ -93,6 +94,7 @@ export interface Session {
 /** Opens the sources, mounts them, and unmounts on SIGINT, SIGTERM and SIGHUP. */
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { sources, mountpoint, settings, log } = options
+  boundYoungGeneration()
   await recoverStaleMount(mountpoint, log)
   const root = await realpath(mountpoint).catch((error: unknown) => {
     throw new AnnexfsError('NOT_FOUND', `cannot mount at ${mountpoint}: ${reasonOf(error)}`, { cause: error })

@@ -1,6 +1,7 @@
 import { openEngine } from '../lib/engine/engine.js'
 import { AnnexfsError, reasonOf } from '../lib/errors.js'
 import type { Gateway } from '../lib/gateway/gateway.js'
+import { boundYoungGeneration } from '../lib/young-generation.js'
 import { startDaemon, tellReady } from './daemon.js'
 import { EXIT } from './exit-codes.js'
 import { GATEWAY_OPTIONS, gatewaySettings, LISTEN_OPTION } from './gateway-options.js'
@@ -44,6 +45,7 @@ export async function serve(given: Given, ready: (url: string) => void = () => u
   const timeout = readTimeout(given)
   const listening = await gatewaySettings(given, log)
   if (listening === undefined) throw new AnnexfsError('USAGE', 'serve wants --listen')
+  boundYoungGeneration()
   const engine = await openEngine(sources, { ...settings, log, forbid: () => false })
   const { volume } = engine
   const { cacheFolder, cacheLimit } = settings
