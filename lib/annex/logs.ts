@@ -65,13 +65,23 @@ export function compareStamps(a: Stamp, b: Stamp): number {
 
 /** The non-empty lines of a log; CR ends a line too (logs of old Windows versions). */
 export function* logLines(text: string): Generator<string, void, undefined> {
-  let from = 0
-  for (let at = 0; at <= text.length; at++) {
-    const code = at === text.length ? 0x0a : text.charCodeAt(at)
-    if (code !== 0x0a && code !== 0x0d) continue
+  const endOf = text.includes('\r') ? endOfOldLine : endOfLine
+  for (let from = 0; from < text.length;) {
+    const at = endOf(text, from)
     if (at > from && at - from <= LONGEST_VALUE) yield text.slice(from, at)
     from = at + 1
   }
+}
+
+function endOfLine(text: string, from: number): number {
+  const at = text.indexOf('\n', from)
+  return at < 0 ? text.length : at
+}
+
+function endOfOldLine(text: string, from: number): number {
+  let at = from
+  while (at < text.length && text.charCodeAt(at) !== 0x0a && text.charCodeAt(at) !== 0x0d) at++
+  return at
 }
 
 /** A line cut at its first space: the stamp and the rest. */
@@ -90,12 +100,15 @@ function stamped(line: string): { stamp: Stamp; rest: string } | undefined {
 export function presentInfos(text: string): string[] {
   const newest = new Map<string, { stamp: Stamp; present: boolean }>()
   for (const line of logLines(text)) {
-    const parts = stamped(line)
-    if (parts === undefined || parts.rest.charCodeAt(1) !== 0x20 || !'10X'.includes(parts.rest.charAt(0))) continue
-    const info = parts.rest.slice(2)
+    const space = line.indexOf(' ')
+    if (space < 0 || line.charCodeAt(space + 2) !== 0x20 || !'10X'.includes(line.charAt(space + 1))) continue
+    const info = line.slice(space + 3)
     const known = newest.get(info)
-    if (known === undefined ? newest.size >= MOST_FIELDS : compareStamps(parts.stamp, known.stamp) <= 0) continue
-    newest.set(info, { stamp: parts.stamp, present: parts.rest.startsWith('1') })
+    // What is full takes no new ones: most of a log of a million lines costs no more than this.
+    if (known === undefined && newest.size >= MOST_FIELDS) continue
+    const stamp = parseStamp(line, space)
+    if (stamp === undefined || (known !== undefined && compareStamps(stamp, known.stamp) <= 0)) continue
+    newest.set(info, { stamp, present: line.charAt(space + 1) === '1' })
   }
   return [...newest].filter(([, { present }]) => present).map(([info]) => info)
 }
