@@ -100,12 +100,12 @@ function stamped(line: string): { stamp: Stamp; rest: string } | undefined {
 export function presentInfos(text: string): string[] {
   const newest = new Map<string, { stamp: Stamp; present: boolean }>()
   for (const line of logLines(text)) {
+    // Nobody's places or URLs: what comes after is not looked at.
+    if (newest.size >= MOST_FIELDS) break
     const space = line.indexOf(' ')
     if (space < 0 || line.charCodeAt(space + 2) !== 0x20 || !'10X'.includes(line.charAt(space + 1))) continue
     const info = line.slice(space + 3)
     const known = newest.get(info)
-    // What is full takes no new ones: most of a log of a million lines costs no more than this.
-    if (known === undefined && newest.size >= MOST_FIELDS) continue
     const stamp = parseStamp(line, space)
     if (stamp === undefined || (known !== undefined && compareStamps(stamp, known.stamp) <= 0)) continue
     newest.set(info, { stamp, present: line.charAt(space + 1) === '1' })
