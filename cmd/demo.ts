@@ -1,6 +1,7 @@
 import { execFile, fork, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -186,10 +187,10 @@ async function stop(child: ChildProcess | undefined): Promise<void> {
   await ended
 }
 
-/** git-annex takes the write bits of its objects and their folders. */
 async function remove(folder: string): Promise<void> {
   try {
-    await run('chmod', ['-R', 'u+w', folder])
+    // git-annex takes the write bits of its objects and their folders.
+    if (existsSync(join(folder, 'dataset'))) await run('chmod', ['-R', 'u+w', folder])
     await rm(folder, { recursive: true, force: true })
   } catch (error) {
     process.stderr.write(`annexfs: cannot clean up ${folder} in full: ${printable(reasonOf(error))}\n`)

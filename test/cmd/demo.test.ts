@@ -13,7 +13,9 @@ const DEMO = fileURLToPath(new URL('../../cmd/demo.js', import.meta.url))
 async function demo(environment: NodeJS.ProcessEnv): Promise<string> {
   const child = run(process.execPath, [DEMO], { env: { ...process.env, ...environment }, timeout: 120_000 })
   child.child.stdin?.end()
-  return (await child).stdout
+  const { stdout, stderr } = await child
+  assert.doesNotMatch(stderr, /cannot clean up/)
+  return stdout
 }
 
 test('without arguments a sample is mounted, shown, read and unmounted', async () => {
