@@ -65,7 +65,8 @@ export class BackgroundLimit {
   #look(): void {
     const wanted = limitFor(Math.min(this.#slow, this.#waiting), this.#limit)
     this.#slow = this.#waiting
-    if (this.#slow > 0 && !this.#busy) this.#wake(this.#limit - this.#waiting)
+    // At the least limit none can be asleep but for reads that are fast, which wake each other.
+    if (this.#limit > LEAST && !this.#busy) this.#wake(this.#limit - this.#waiting)
     if (wanted !== this.#limit && !this.#busy) {
       this.#busy = true
       this.#apply(wanted).then(
