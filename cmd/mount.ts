@@ -18,6 +18,7 @@ import { GATEWAY_OPTIONS, gatewaySettings, LISTEN_OPTION, type GatewaySettings }
 import { observe } from './observe.js'
 import { commandLog } from './open.js'
 import { engineSettings, readTimeout, SOURCE_OPTIONS, type EngineSettings } from './options.js'
+import { rehearseSoon } from './rehearse.js'
 import { showSize } from './units.js'
 
 /** `annexfs mount SOURCE... MOUNTPOINT` */
@@ -65,9 +66,6 @@ export const mountCommand: Command = {
     return EXIT.ok
   },
 }
-
-/** Not before whoever waits for the mount has listed it. */
-const REHEARSED_AFTER = 10
 
 export interface SessionOptions {
   readonly sources: readonly string[]
@@ -144,10 +142,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     }
     log.info(`serving it at ${served.url} as well`)
   }
-  const rehearsing = setTimeout(() => {
-    engine.rehearse().catch((error: unknown) => log.debug('could not rehearse', { reason: reasonOf(error) }))
-  }, REHEARSED_AFTER)
-  rehearsing.unref()
+  const rehearsal = rehearseSoon(engine, log)
   const end = async (): Promise<void> => {
     await mounted.unmount()
   }
@@ -161,7 +156,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, onSignal)
   const ended = mounted.closed.then(async () => {
-    clearTimeout(rehearsing)
+    rehearsal.cancel()
     for (const signal of signals) process.off(signal, onSignal)
     process.off('unhandledRejection', onFault)
     await served?.close()

@@ -9,6 +9,7 @@ import type { Command } from './help.js'
 import { observe } from './observe.js'
 import { commandLog } from './open.js'
 import { engineSettings, readTimeout, SOURCE_OPTIONS, type Given } from './options.js'
+import { rehearseSoon } from './rehearse.js'
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
@@ -73,7 +74,9 @@ export async function serve(given: Given, ready: (url: string) => void = () => u
     log.error('an error that nobody handled; please report it', { reason: reasonOf(reason) })
   process.on('unhandledRejection', onFault)
   await tellReady(serving.url)
+  const rehearsal = rehearseSoon(engine, log)
   await asked
+  rehearsal.cancel()
   await serving.close()
   await observed.close()
   await volume.close()

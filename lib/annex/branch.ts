@@ -86,6 +86,11 @@ export class AnnexBranch {
       : parts.map((text) => (text.endsWith('\n') ? text : `${text}\n`)).join('')
   }
 
+  /** Walks to where `path` lies, so that reading it soon takes less time. What is there is not read: it may be long. */
+  async approach(path: string): Promise<void> {
+    await Promise.all(this.tips.map((tip) => this.walk(tip.tree, path.split('/'))))
+  }
+
   /** Looks, cheaply, whether a branch, a journal or the configuration has changed; if so reads the refs again. */
   async changed(): Promise<boolean> {
     const signature = await this.currentSignature()
@@ -197,12 +202,8 @@ export class AnnexBranch {
 
   private async readTip(tip: Tip, path: string): Promise<string> {
     try {
-      const names = path.split('/')
-      let sha: string | undefined = tip.tree
-      for (const name of names) {
-        sha = await this.entry(sha, name)
-        if (sha === undefined) return ''
-      }
+      const sha = await this.walk(tip.tree, path.split('/'))
+      if (sha === undefined) return ''
       const object = await this.git.objects.read(sha, LONGEST_LOG)
       return object?.type === 'blob' ? object.bytes.toString('latin1') : ''
     } catch (error) {
@@ -214,6 +215,16 @@ export class AnnexBranch {
       })
       return ''
     }
+  }
+
+  /** The id of what lies at `names` below a tree. */
+  private async walk(tree: string, names: readonly string[]): Promise<string | undefined> {
+    let sha: string | undefined = tree
+    for (const name of names) {
+      if (sha === undefined) break
+      sha = await this.entry(sha, name)
+    }
+    return sha
   }
 
   /** The id of the entry `name` of a tree. */

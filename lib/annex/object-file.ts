@@ -40,11 +40,14 @@ export function objectFolders(key: Key, layout: ObjectLayout): string[] {
 export async function findObject(commonDir: string, key: Key, layout: ObjectLayout): Promise<LocalObject | undefined> {
   const file = keyFile(key)
   const objects = join(commonDir, 'annex', 'objects')
-  for (const folder of objectFolders(key, layout)) {
+  const places = objectFolders(key, layout).map((folder) => {
     const within = Buffer.from(`/${folder}${file}/${file}`, 'latin1')
     const path = Buffer.concat([Buffer.from(objects), within])
     // Absent in most cases; whatever else hinders us from looking makes it as good as absent.
-    const status = await lstat(path).catch(() => undefined)
+    return { within, path, looking: lstat(path).catch(() => undefined) }
+  })
+  for (const { within, path, looking } of places) {
+    const status = await looking
     if (status === undefined || !status.isFile()) continue
     if (key.size !== undefined && status.size !== key.size) continue
     const [base, real] = await Promise.all([

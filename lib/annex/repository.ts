@@ -98,6 +98,11 @@ export class AnnexRepository {
     return { locations, urls, records }
   }
 
+  /** Has {@link whereabouts} of `key` take less time soon: all that it takes but the logs themselves is read. */
+  async approach(key: Key): Promise<void> {
+    await Promise.all([this.branch.approach(`${await this.logPath(key)}.log`), this.remotes()])
+  }
+
   private async locationsIn(text: string): Promise<readonly string[]> {
     const { trust } = await this.topLevel()
     return presentInfos(text)

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events'
+import { afterTurn } from '../after-turn.js'
 import { isAnnexfsError, systemCode } from '../errors.js'
 import type { DirectRead } from '../space/direct.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
@@ -163,7 +164,8 @@ export class ResidentSpace implements Resident {
     if (!isSurer(there, piece.assurance)) this.host.memory.set(this.serial, index, bytes)
     const drops = this.#drops
     const before = this.#puts.get(index)
-    const own = (before ?? Promise.resolve(false)).then(() => {
+    // Whoever waits for it has it from memory, and need not wait for what the disk takes.
+    const own = (before ?? afterTurn()).then(() => {
       return this.#store(piece, drops, there !== undefined || before !== undefined)
     })
     this.#puts.set(index, own)

@@ -57,6 +57,13 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
     return new RoutedFile({ contentId, size, log: deps.log, routes, first: verified.first })
   }
   const remote = spaceRoute('remotes', spec, deps)
+  // Most who open a file read it next.
+  if (remote.view?.cache.has(0) === false) {
+    annex.approach(key).catch((error: unknown) => {
+      // Whoever reads it fails for the same reason, and says so.
+      deps.log.debug('could not look for content ahead', { key: displayKey(key), reason: reasonOf(error) })
+    })
+  }
   const version = `${verified.version}${remote.generation === 0 ? '' : ` ${remote.generation}`}`
   const routes = [torrents(content, spec, deps)]
   if (learned !== undefined) routes.unshift(changedRoute(content, learned, deps))

@@ -1,8 +1,10 @@
 import { join } from 'node:path/posix'
-import { isStable } from '../annex/key.js'
+import { isStable, type Key } from '../annex/key.js'
 import type { CachedSpace } from '../cache/store.js'
 import { silentLog } from '../log/log.js'
+import { baselineWasm } from '../net/baseline-wasm.js'
 import { pretendedWeb } from '../net/pretended-web.js'
+import { sourcesForKey } from '../sources/annex.js'
 import { webSource } from '../sources/web.js'
 import type { Bytes, PieceSpace, SpaceId } from '../space/space.js'
 import type { Entry } from '../tree/tree.js'
@@ -17,6 +19,16 @@ import { Spaces } from './spaces.js'
 const KIB = 1024
 const LENGTH: Bytes = 8 * 1024 * KIB
 const PIECE: Bytes = 128 * KIB
+/** A key that nothing is recorded of. */
+const NOWHERE: Key = {
+  raw: 'WORM-s0-m0--annexfs',
+  backend: 'WORM',
+  size: 0,
+  mtime: 0,
+  chunkSize: undefined,
+  chunkNumber: undefined,
+  name: 'annexfs',
+}
 /** Several SOURCEs are folders of the root. */
 const DEEPEST = 3
 /** Each read is in a turn of its own: somebody may read for good meanwhile. */
@@ -27,6 +39,8 @@ const READS: readonly Bytes[] = [0, 64 * KIB, 128 * KIB, 4096 * KIB, 2048 * KIB,
  * it: the first read of a mount takes half as long. Nothing leaves the process, and nothing reaches the cache.
  */
 export async function rehearseReading(): Promise<void> {
+  // The parser of heads is made here.
+  const parser = baselineWasm()
   const web = pretendedWeb(LENGTH)
   const log = silentLog
   const space: PieceSpace = { id: 'rehearsal:1' as SpaceId, length: LENGTH, pieceLength: PIECE }
@@ -42,6 +56,7 @@ export async function rehearseReading(): Promise<void> {
     for (const offset of READS) await file.read(offset, into.length, into, AbortSignal.timeout(1_000))
     file.close()
   } finally {
+    parser.restore()
     activity.waits.close()
     spaces.close()
     await web.close()
@@ -67,6 +82,7 @@ export async function rehearseOpening(
       if (!isStable(key) || key.size === undefined) continue
       const file = await volume.open(node, join(folder, name), signal)
       file.close()
+      await sourcesForKey({ annex, key: NOWHERE, stores: deps.stores.of(annex), log: silentLog })
       await deps.stores.of(annex).client()
       return
     }

@@ -1,4 +1,5 @@
-import { isIP, type LookupFunction } from 'node:net'
+import { isIP, type LookupFunction, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import buildConnector from 'undici/lib/core/connect.js'
 import Agent from 'undici/lib/dispatcher/agent.js'
 import { abortable } from '../abortable.js'
@@ -28,6 +29,8 @@ export interface HttpClientOptions {
   readonly resolve?: Resolve
   /** PEM certificates to trust instead of those of Node.js. */
   readonly ca?: readonly string[]
+  /** What to speak with instead of connections to hosts, which the policy is then not asked about. */
+  readonly connect?: () => Duplex
 }
 
 /** Headers that let one request pass: called for each request, and for each redirect within the first origin. */
@@ -288,6 +291,12 @@ function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<
     maxHeaderSize: LARGEST_HEAD,
     allowH2: false,
     connect: (target, done) => {
+      if (options.connect !== undefined) {
+        // The library wants of a socket only what every stream has.
+        const socket = options.connect() as unknown as Socket
+        process.nextTick(() => done(null, socket))
+        return
+      }
       // A socket to a literal address asks no lookup.
       const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80)
       if (isIP(target.hostname) !== 0 && !policy.allows(target.hostname, port)) {

@@ -1,34 +1,14 @@
-import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
-import Agent from 'undici/lib/dispatcher/agent.js'
+import { silentLog } from '../log/log.js'
 import type { Bytes } from '../space/space.js'
-import { exchange } from './http-body.js'
-import type { WebReads } from './http-client.js'
+import { HttpClient } from './http-client.js'
 
 /**
- * A client whose requests a server within this process answers, with ranges of `length` zeros: the real parser over a
+ * A client that may connect to no address, and whose requests a server within this process answers, with ranges of `length` zeros: the real parser over a
  * pretended connection. Nothing leaves the process, and no socket is opened.
  */
-export function pretendedWeb(length: Bytes): WebReads & { close(): Promise<void> } {
-  const agent = new Agent({
-    pipelining: 1,
-    allowH2: false,
-    connect: (_options, done) => {
-      // The client wants of a socket only what every stream has.
-      const socket = pretendedServer(length) as unknown as Socket
-      process.nextTick(() => done(null, socket))
-    },
-  })
-  const ask: WebReads['get'] = (url, { range = { start: 0, end: length }, room, signal }) =>
-    exchange(agent, {
-      url: new URL(url),
-      method: 'GET',
-      headers: { range: `bytes=${range.start}-${range.end - 1}`, accept: '*/*' },
-      signal,
-      idleTimeout: 1_000,
-      ...(room === undefined ? {} : { target: { at: range.start, room } }),
-    })
-  return { get: ask, head: (url, signal) => ask(url, { signal }), close: () => agent.destroy() }
+export function pretendedWeb(length: Bytes): HttpClient {
+  return new HttpClient({ policy: { allows: () => false }, log: silentLog, connect: () => pretendedServer(length) })
 }
 
 function pretendedServer(length: Bytes): Duplex {
