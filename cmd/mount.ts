@@ -160,8 +160,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     for (const signal of signals) process.off(signal, onSignal)
     process.off('unhandledRejection', onFault)
     await served?.close()
-    await observed.close()
     await engine.volume.close()
+    // Its end tells whoever unmounted that all is closed.
+    await observed.close()
   })
   return { engine, mounted, station: observed.station, ended, end, summary: () => fetchedLine(engine) }
 }

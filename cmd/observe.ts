@@ -8,6 +8,7 @@ import type { Log } from '../lib/log/log.js'
 import type { Station } from '../lib/status/snapshot.js'
 import { shownSources } from '../lib/status/sources.js'
 import { stationOf } from '../lib/status/station.js'
+import type { Milliseconds } from '../lib/space/space.js'
 import { version } from './version.js'
 
 export interface ObserveOptions {
@@ -31,6 +32,9 @@ export interface Observed {
   close(): Promise<void>
 }
 
+/** A mount that was just unmounted may still be closing what it has open. */
+const PREDECESSOR: Milliseconds = 2_000
+
 /** Makes the facts of a running engine to be had, and opens its control socket. Without one it runs all the same. */
 export async function observe(options: ObserveOptions): Promise<Observed> {
   const { engine, cacheFolder, cacheLimit, timeout, log, mountpoint, gateway, stop } = options
@@ -46,7 +50,7 @@ export async function observe(options: ObserveOptions): Promise<Observed> {
   const name = mountpoint === undefined ? `serve-${process.pid}.sock` : socketName(mountpoint)
   let control: ControlSocket | undefined
   try {
-    control = await startControl({ name, methods, log })
+    control = await startControl({ name, methods, log, patience: PREDECESSOR })
   } catch (error) {
     log.warn('there is no control socket: annexfs status will not see this one', { reason: reasonOf(error) })
   }

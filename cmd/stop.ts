@@ -1,15 +1,14 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlClient } from '../lib/control/client.js'
 import { allControls } from '../lib/control/find.js'
-import { AnnexfsError, systemCode } from '../lib/errors.js'
+import { AnnexfsError } from '../lib/errors.js'
 import type { Milliseconds } from '../lib/space/space.js'
 import { EXIT } from './exit-codes.js'
 import type { Command } from './help.js'
+import { processEnded } from './process-end.js'
 import { snapshotOf } from './snapshot.js'
 
 /** Downloads are cut off and the cache is closed well within that. */
 const PATIENCE: Milliseconds = 15_000
-const LOOK_EVERY: Milliseconds = 50
 
 /** `annexfs stop [URL]` */
 export const stopCommand: Command = {
@@ -27,7 +26,9 @@ export const stopCommand: Command = {
     try {
       const { client, pid } = chosen(await serving(clients), text)
       await client.request('stop', {})
-      await ended(pid)
+      if (!(await processEnded(pid, PATIENCE))) {
+        throw new AnnexfsError('TIMED_OUT', `process ${pid} was told to end, and has not for ${PATIENCE / 1000} s`)
+      }
       return EXIT.ok
     } finally {
       for (const client of clients) client.close()
@@ -85,23 +86,4 @@ function urlOf(text: string): URL {
 
 function portOf({ port }: URL): number {
   return port === '' ? 80 : Number(port)
-}
-
-async function ended(pid: number): Promise<void> {
-  const end = performance.now() + PATIENCE
-  while (isRunning(pid)) {
-    if (performance.now() > end) {
-      throw new AnnexfsError('TIMED_OUT', `process ${pid} was told to end, and has not for ${PATIENCE / 1000} s`)
-    }
-    await sleep(LOOK_EVERY)
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return systemCode(error) === 'EPERM'
-  }
 }

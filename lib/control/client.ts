@@ -19,6 +19,8 @@ export class ControlClient {
   readonly #lines = new Lines(LONGEST_ANSWER)
   #ids = 0
   #over: AnnexfsError | undefined
+  /** Resolves when the connection is over: closed here, or by the other side, which closes it when it ends. */
+  readonly ended: Promise<void>
 
   /**
    * @throws AnnexfsError NOT_FOUND when nobody answers at `path`, FORBIDDEN when it is not ours to use.
@@ -47,6 +49,7 @@ export class ControlClient {
     this.#socket = socket
     socket.on('data', (chunk: Buffer) => this.#heard(chunk))
     socket.on('error', (error) => this.#end(reasonOf(error)))
+    this.ended = new Promise((resolve) => socket.once('close', () => resolve()))
     socket.on('close', () => this.#end('it has ended'))
   }
 

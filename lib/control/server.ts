@@ -11,6 +11,7 @@ import {
 } from 'node:fs'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { native } from '../cache/native.js'
 import { AnnexfsError, reasonOf, systemCode } from '../errors.js'
 import type { Log } from '../log/log.js'
@@ -26,6 +27,8 @@ export interface ControlOptions {
   readonly log: Log
   /** Default: the best of `controlFolders`. */
   readonly folder?: string
+  /** How long to wait for another process that has it: it may be about to end. Default: not at all. */
+  readonly patience?: Milliseconds
 }
 
 export interface ControlSocket {
@@ -38,15 +41,17 @@ const MOST_CLIENTS = 128
 /** A live server answers at once: its kernel does, whatever it is busy with. */
 const PROBE: Milliseconds = 1_000
 const SOCKET_MODE = 0o600
+const LOOK_EVERY: Milliseconds = 50
 
 /**
  * Listens for control of this process. Whoever holds the lock beside the socket owns it: a socket that is left of a dead
  * process is replaced, one that somebody answers at never is.
  * @throws AnnexfsError SYSTEM when there is no folder for it, or another process has it.
  */
-export async function startControl({ name, methods, log, folder }: ControlOptions): Promise<ControlSocket> {
+export async function startControl(options: ControlOptions): Promise<ControlSocket> {
+  const { name, methods, log, folder, patience = 0 } = options
   const path = join(folder ?? ensureControlFolder(), name)
-  const lock = takeLock(`${path}.lock`, path)
+  const lock = await takeLockWithin(patience, `${path}.lock`, path)
   try {
     // Somebody may have removed the lock of a live one.
     if (await isAnswered(path)) throw taken(path)
@@ -97,6 +102,18 @@ async function listen(server: Server, path: string): Promise<number> {
   // It must not keep a process alive whose mount has gone.
   server.unref()
   return inodeOf(path) ?? 0
+}
+
+async function takeLockWithin(patience: Milliseconds, path: string, socket: string): Promise<number> {
+  const end = performance.now() + patience
+  for (;;) {
+    try {
+      return takeLock(path, socket)
+    } catch (error) {
+      if (performance.now() >= end) throw error
+      await sleep(LOOK_EVERY)
+    }
+  }
 }
 
 /** Opened, locked, and still the one that has the name. */

@@ -12,6 +12,7 @@ import {
   raiseReadAhead,
   type MaxBackground,
 } from './control.js'
+import { isOpen, openDevices } from './device.js'
 import { mountOptions } from './mount-options.js'
 import { isAnnexfsMount, mountAt, mountTable, type MountEntry } from './mount-table.js'
 import { findMountpoint, type Mountpoint } from './mountpoint.js'
@@ -94,15 +95,23 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
     nonEmpty: !mountpoint.empty,
     maxBackground: FIXED,
   })
+  const others = await openDevices()
   const native = createNative(mountpoint.path, text, operations.handlers)
   const entry = await start(native.fuse, mountpoint, options.allowOther)
+  const device = (await openDevices()).find((one) => !others.includes(one))
   const parent = await folderId(dirname(entry.mountpoint))
+  /** The kernel gives all that the mount table says of this mount to the next one that is made at its place. */
+  const present = async (): Promise<MountEntry | undefined> =>
+    device === undefined || (await isOpen(device)) ? presentEntry(entry, parent) : undefined
   if (controlled) {
     background = await openMaxBackground(entry.device, log)
     await limit.begin()
   }
   await raiseReadAhead(entry.device, options.readAheadKiB ?? READ_AHEAD_KIB, log)
   log.debug('mounted', { mountpoint: mountpoint.path, options: text, device: entry.device })
+
+  const isServed = async (): Promise<boolean | undefined> =>
+    device === undefined || (await isOpen(device)) ? isConnected(entry.device) : false
 
   let finish: () => void = () => undefined
   const closed = new Promise<void>((resolve) => {
@@ -125,9 +134,9 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
     if (over || looking) return
     looking = true
     try {
-      if ((await presentEntry(entry, parent)) !== undefined) return
+      if ((await present()) !== undefined) return
       // After `umount -l` files may still be open, and are served to their end.
-      if (operations.stats().openFiles > 0 && (await isConnected(entry.device)) !== false) return
+      if (operations.stats().openFiles > 0 && (await isServed()) !== false) return
       await end()
     } catch (error) {
       log.debug('the mount table cannot be read', { reason: reasonOf(error) })
@@ -144,7 +153,7 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
     const abort = await openAbort(entry.device, log)
     let ours: MountEntry | undefined
     try {
-      ours = await presentEntry(entry, parent)
+      ours = await present()
       if (ours !== undefined && (await detach(ours))) await abort?.now()
     } catch (error) {
       // What still waits in the kernel is failed, even where the mount cannot be taken away.

@@ -12,10 +12,11 @@ const BUSY_TRIES = 4
 const BUSY_PAUSE: Milliseconds = 100
 
 /**
- * Unmounts the annexfs at `mountpoint`, also a dead one; one in use is detached and goes when its last file is closed.
+ * Unmounts the annexfs at `mountpoint`, also a dead one; one in use is detached and goes when its last file is closed:
+ * then it resolves to true.
  * @throws AnnexfsError NOT_FOUND when nothing is mounted there, INVALID when it is no annexfs, SYSTEM when it fails.
  */
-export async function unmountPath(mountpoint: string): Promise<void> {
+export async function unmountPath(mountpoint: string): Promise<boolean> {
   const entry = await findMount(mountpoint)
   if (entry === undefined) throw new AnnexfsError('NOT_FOUND', `nothing is mounted at ${resolve(mountpoint)}`)
   if (!isAnnexfsMount(entry)) {
@@ -24,7 +25,7 @@ export async function unmountPath(mountpoint: string): Promise<void> {
       `${entry.mountpoint} is a mount of ${entry.source} (${entry.type}), not of annexfs; unmount it with umount`,
     )
   }
-  await detach(entry)
+  return detach(entry)
 }
 
 /** The topmost mount at `mountpoint`; asks the file system itself as little as possible, for it may be dead. */

@@ -3,10 +3,10 @@ import { mkdir, open, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { processEnded } from '../../cmd/process-end.js'
 import { unmountPath } from '../../lib/fuse/unmount.js'
 import { annexWorld } from '../support/annex.js'
 import { isMountedAt } from '../support/mount.js'
-import { until } from '../support/peers.js'
 import { annexfs, AT_HOME, homeOf, mountSession, runProgram, within } from '../support/session.js'
 
 const LIMIT = { timeout: 180_000 }
@@ -53,11 +53,25 @@ test('--daemon returns when the mount answers, and unmount ends it', LIMIT, asyn
   assert.equal(second.code, 3, 'what failed in the background is told in front')
   assert.match(second.stderr, /nowhere/)
 
-  const { code, stderr } = await annexfs(t, ['unmount', mountpoint])
+  const { code, stderr } = await annexfs(t, ['unmount', mountpoint], { env })
   assert.equal(code, 0, stderr)
   assert.equal(await isMountedAt(mountpoint), false)
-  await until('the process has ended', () => !isRunning(pid))
+  assert.ok(await processEnded(pid, 0), 'unmount returns when the process has ended')
   assert.match(await readFile(log, 'utf8'), /unmounted; fetched/)
+})
+
+test('a mount that follows another one at once can be controlled', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const repository = await world.repository('a')
+  await world.addAnnexed('a', { file: 'content' })
+  const first = await mountSession(t, [repository], { env: homeOf(world.folder) })
+  // Without waiting for its process, as `umount` and `fusermount -u` do.
+  await unmountPath(first.path)
+  const second = await mountSession(t, [repository], { mountpoint: first.path, env: homeOf(world.folder) })
+  assert.doesNotMatch(second.log(), /no control socket/)
+  const { code, stdout } = await annexfs(t, ['status', second.path], { env: homeOf(world.folder) })
+  assert.equal(code, 0)
+  assert.match(String(stdout), /\/a/)
 })
 
 test('mount.annexfs mounts as mount(8) would call it', LIMIT, async (t) => {
@@ -101,13 +115,3 @@ test('a second mount on the same mount point hides the first and comes off alone
   assert.deepEqual(await readdir(lower.path), ['first'])
   assert.equal(await lower.stop(), 0)
 })
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    // ESRCH: it has ended.
-    return false
-  }
-}
