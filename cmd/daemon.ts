@@ -5,11 +5,15 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AnnexfsError, reasonOf } from '../lib/errors.js'
+import { withoutSecrets } from '../lib/log/secrets.js'
 import { EXIT } from './exit-codes.js'
 import { tellServiceManager } from './readiness.js'
 
 /** A log that has grown beyond this is started afresh with the next start. */
 const MOST_LOG = 10 * 1024 * 1024
+
+/** In the environment of a process that is told its arguments. */
+const TOLD = 'ANNEXFS_TOLD_ARGUMENTS'
 
 /** What is to go on in the background. */
 export interface DaemonOptions {
@@ -18,6 +22,8 @@ export interface DaemonOptions {
   readonly argv: readonly string[]
   /** Names the log: those who have the same one write to the same file. */
   readonly log: string
+  /** What everybody sees it is for: its command line. */
+  readonly shown: string
 }
 
 /**
@@ -25,7 +31,7 @@ export interface DaemonOptions {
  * after showing what it said. What it gave to {@link tellReady} is printed. Its log goes to a file in the user's state
  * folder.
  */
-export async function startDaemon({ command, argv, log: name }: DaemonOptions): Promise<number> {
+export async function startDaemon({ command, argv, log: name, shown }: DaemonOptions): Promise<number> {
   const path = logFile(name)
   const log = openSync(path, 'a', 0o600)
   fchmodSync(log, 0o600)
@@ -33,13 +39,14 @@ export async function startDaemon({ command, argv, log: name }: DaemonOptions): 
   const before = fstatSync(log).size
   const end = argv.indexOf('--')
   const own = argv.filter((argument, index) => !/^--daemon(=|$)/.test(argument) || (end >= 0 && index > end))
-  const child = spawn(process.execPath, [entry(), command, ...own], {
+  const child = spawn(process.execPath, [entry(), command, withoutSecrets(shown)], {
     detached: true,
     stdio: ['ignore', log, log, 'ipc'],
     // Threads of libfuse come and go; an arena of malloc for each would stay (native-notes.md).
-    env: { MALLOC_ARENA_MAX: '2', ...process.env },
+    env: { MALLOC_ARENA_MAX: '2', ...process.env, [TOLD]: '1' },
   })
   closeSync(log)
+  child.send([command, ...own], () => undefined)
   let address = ''
   const code = await new Promise<number>((resolve) => {
     child.once('message', (message) => {
@@ -59,6 +66,23 @@ export async function startDaemon({ command, argv, log: name }: DaemonOptions): 
   child.disconnect()
   child.unref()
   return EXIT.ok
+}
+
+/**
+ * The arguments of this process: of one that {@link startDaemon} started those that it tells, for everybody can see the command
+ * line of a process for as long as it lives, and passwords may be among them.
+ */
+export async function givenArguments(): Promise<readonly string[]> {
+  if (process.env[TOLD] === undefined || process.send === undefined) return process.argv.slice(2)
+  delete process.env[TOLD]
+  return new Promise((resolve, reject) => {
+    const onGone = (): void => reject(new AnnexfsError('ABORTED', 'the process that started this one has ended'))
+    process.once('disconnect', onGone)
+    process.once('message', (told: unknown) => {
+      process.off('disconnect', onGone)
+      resolve(Array.isArray(told) ? told.map(String) : [])
+    })
+  })
 }
 
 /**

@@ -5,6 +5,7 @@ import { catCommand } from './cat.js'
 import { completionCommand } from './completion.js'
 import { configCommand } from './config.js'
 import { configured, withOrigin, type ConfiguredGiven } from './config-layers.js'
+import { givenArguments } from './daemon.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
 import { evictCommand } from './evict.js'
@@ -100,6 +101,15 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+async function run(): Promise<number> {
+  try {
+    return await main(await givenArguments())
+  } catch (error) {
+    complain(reasonOf(error))
+    return exitCodeOf(error)
+  }
+}
+
 // Whoever reads our output may stop reading: `annexfs cat … | head` is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed)
@@ -109,7 +119,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 const LINGER = 2_000
 
 // No await: what is loaded from a code cache is a script, which cannot have it here.
-void main(process.argv.slice(2)).then((code) => {
+void run().then((code) => {
   process.exitCode = code
   setTimeout(() => process.exit(), LINGER).unref()
 })

@@ -9,7 +9,8 @@ async function main(): Promise<number> {
     process.stderr.write(`mount.annexfs: ${given}\n`)
     return EXIT.usage
   }
-  return startDaemon({ command: 'mount', argv: given, log: resolve(given.at(-1) ?? '.') })
+  const mountpoint = resolve(given.at(-1) ?? '.')
+  return startDaemon({ command: 'mount', argv: given, log: mountpoint, shown: mountpoint })
 }
 
 void main().then((code) => {

@@ -48,7 +48,8 @@ export const mountCommand: Command = {
     }
     const settings = engineSettings(given)
     const timeout = readTimeout(given)
-    if (given.has('daemon')) return startDaemon({ command: 'mount', argv, log: resolve(mountpoint) })
+    if (given.has('daemon'))
+      return startDaemon({ command: 'mount', argv, log: resolve(mountpoint), shown: resolve(mountpoint) })
     const log = commandLog(given)
     const listening = await gatewaySettings(given, log)
     const session = await openSession({

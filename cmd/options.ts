@@ -35,7 +35,12 @@ export const SOURCE_OPTIONS: readonly OptionSpec[] = [
   // A system without free space misbehaves long before it is full.
   { name: 'min-free', value: 'SIZE', help: 'free space to leave on the disk of the cache', fallback: '1GiB' },
   // Longer than a peer or a sleepy server needs, shorter than people wait before they kill the program.
-  { name: 'read-timeout', value: 'TIME', help: 'a read that gets no bytes for this long fails', fallback: '30s' },
+  {
+    name: 'read-timeout',
+    value: 'TIME',
+    help: 'a read that has not got all its bytes after this time fails',
+    fallback: '30s',
+  },
   {
     name: 'verify',
     value: 'MODE',

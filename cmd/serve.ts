@@ -33,7 +33,7 @@ export const serveCommand: Command = {
     if (given.positional.length === 0) throw new AnnexfsError('USAGE', 'serve wants at least one SOURCE')
     if (!given.has('daemon')) return serve(given)
     const log = ['serve', given.get('listen') ?? '', ...given.positional].join('\0')
-    return startDaemon({ command: 'serve', argv, log })
+    return startDaemon({ command: 'serve', argv, log, shown: given.positional.join(' ') })
   },
 }
 

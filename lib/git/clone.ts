@@ -33,12 +33,16 @@ export interface CloneSource {
   readonly named?: string
 }
 
+/** What git says when a server answers, and there is no repository at the path. */
+const NOT_THERE = /repository '[^']*' not found|does not (?:exist|appear to be a git repository)/i
+
 /**
  * A bare clone of `url` (all branches, no annexed content) below `cacheDir`, made at the first call and brought up to
  * date by later ones; when that fails, with a warning, the clone as it is. Safe to call from several processes at once:
  * a clone is made beside its place and renamed into it.
  * @returns the folder of the clone.
- * @throws AnnexfsError INVALID for a URL that is refused, UNAVAILABLE when it cannot be cloned, ABORTED.
+ * @throws AnnexfsError INVALID for a URL that is refused, NOT_FOUND when no repository is there, UNAVAILABLE when it cannot be
+ * cloned, ABORTED.
  */
 export async function cloneForMount(url: string, cacheDir: string, log: Log, signal: AbortSignal): Promise<string> {
   const from = parseCloneUrl(url)
@@ -53,7 +57,9 @@ export async function cloneForMount(url: string, cacheDir: string, log: Log, sig
     await makeClone(source, join(cacheDir, 'clones'), folder, signal)
   } catch (error) {
     if (isAnnexfsError(error, 'ABORTED')) throw error
-    throw new AnnexfsError('UNAVAILABLE', `cannot clone ${from.shown}: ${from.redact(reasonOf(error))}`)
+    const reason = from.redact(reasonOf(error))
+    const code = NOT_THERE.test(reason) ? 'NOT_FOUND' : 'UNAVAILABLE'
+    throw new AnnexfsError(code, `cannot clone ${from.shown}: ${reason}`)
   }
   return folder
 }

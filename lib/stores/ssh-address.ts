@@ -118,3 +118,9 @@ export function pathAtHost(address: SshAddress): string {
 export function destination({ user, host }: SshAddress): string {
   return user === undefined ? host : `${user}@${host}`
 }
+
+/** What the user types to get there. */
+export function login(address: SshAddress): string {
+  const { port } = address
+  return `ssh ${port === undefined ? '' : `-p ${port} `}${destination(address)}`
+}

@@ -10,6 +10,8 @@ export interface ChannelOptions {
   readonly invocation: Invocation
   /** For messages: the host, and what runs there. */
   readonly host: string
+  /** What the user types to get there; default: `ssh` and the host. */
+  readonly login?: string
   readonly what: string
   /** Nothing comes for so long while something is waited for: it is ended. */
   readonly patience: Milliseconds
@@ -181,8 +183,8 @@ export class SshChannel {
     await atMost(LAST_WORDS, this.#silent)
     const { exitCode } = this.#child
     const end = { code: exitCode ?? undefined, complaint: this.#complaint }
-    await this.close(new SshEnded(this.host, this.#options.what, end))
-    return this.#failure ?? new SshEnded(this.host, this.#options.what, end)
+    await this.close(new SshEnded(this.host, this.#options.what, end, this.#options.login))
+    return this.#failure ?? new SshEnded(this.host, this.#options.what, end, this.#options.login)
   }
 
   #change(time: Milliseconds, signal: AbortSignal | undefined): Promise<void> {

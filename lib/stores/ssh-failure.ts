@@ -13,8 +13,9 @@ export interface SshEnd {
 export class SshEnded extends AnnexfsError {
   readonly end: SshEnd
 
-  constructor(host: string, what: string, end: SshEnd) {
-    const { reason, lasting } = explain(host, end)
+  /** @param login what the user types to get there. */
+  constructor(host: string, what: string, end: SshEnd, login = `ssh ${host}`) {
+    const { reason, lasting } = explain(login, end)
     super('UNAVAILABLE', `${what} at ${host} over ssh: ${reason}`, { lasting })
     this.end = end
   }
@@ -28,7 +29,7 @@ export class SshEnded extends AnnexfsError {
 interface Cause {
   /** Case does not matter. */
   readonly sign: RegExp
-  readonly means: (host: string) => string
+  readonly means: (login: string) => string
   /** Nothing changes it but somebody who acts. */
   readonly lasting: boolean
 }
@@ -37,13 +38,13 @@ interface Cause {
 const CAUSES: readonly Cause[] = [
   {
     sign: /host key verification failed|remote host identification has changed|no matching host key|host key is known|host key is not cached|host key does not match/,
-    means: (host) => `the key of the host is not known or has changed. Connect once with "ssh ${host}" and check it`,
+    means: (login) => `the key of the host is not known or has changed. Connect once with "${login}" and check it`,
     lasting: true,
   },
   {
     sign: /permission denied \(|permission denied, please|too many authentication failures|no supported authentication methods/,
-    means: (host) =>
-      `no key was accepted, and passwords are not asked for. Make "ssh ${host}" work without one (ssh-agent)`,
+    means: (login) =>
+      `no key was accepted, and passwords are not asked for. Make "${login}" work without one (ssh-agent)`,
     lasting: true,
   },
   {
@@ -78,10 +79,10 @@ const CAUSES: readonly Cause[] = [
   },
 ]
 
-function explain(host: string, { code, complaint }: SshEnd): { readonly reason: string; readonly lasting: boolean } {
+function explain(login: string, { code, complaint }: SshEnd): { readonly reason: string; readonly lasting: boolean } {
   const said = oneLine(complaint.trim().split('\n').slice(-3).join('\n')).slice(-500)
   const cause = CAUSES.find(({ sign }) => sign.test(complaint.toLowerCase()))
-  const reason = `${cause?.means(host) ?? ended(code, said)}${said === '' ? '' : ` (it said: ${said})`}`
+  const reason = `${cause?.means(login) ?? ended(code, said)}${said === '' ? '' : ` (it said: ${said})`}`
   return { reason, lasting: cause?.lasting ?? false }
 }
 

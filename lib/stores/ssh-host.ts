@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { AnnexfsError, reasonOf, systemCode } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import type { StoreContext } from './context.js'
-import { destination, type SshAddress } from './ssh-address.js'
+import { destination, login, type SshAddress } from './ssh-address.js'
 import { SshChannel } from './ssh-channel.js'
 import {
   masterInvocation,
@@ -59,7 +59,7 @@ export class SshHost {
     const socket = await this.#sharedSocket()
     if (this.#closed) throw new AnnexfsError('UNAVAILABLE', `the connection to ${this.name} was closed`)
     const invocation = sshInvocation(this.settings, this.address, remote, socket?.path)
-    const channel = new SshChannel({ invocation, host: this.name, what, patience })
+    const channel = new SshChannel({ invocation, host: this.name, login: login(this.address), what, patience })
     this.#channels.add(channel)
     channel.gone.then(
       () => this.#channels.delete(channel),

@@ -7,6 +7,7 @@ import { processEnded } from '../../cmd/process-end.js'
 import { unmountPath } from '../../lib/fuse/unmount.js'
 import { annexWorld } from '../support/annex.js'
 import { isMountedAt } from '../support/mount.js'
+import { startNginx } from '../support/nginx.js'
 import { annexfs, AT_HOME, homeOf, mountSession, runProgram, within } from '../support/session.js'
 
 const LIMIT = { timeout: 180_000 }
@@ -58,6 +59,32 @@ test('--daemon returns when the mount answers, and unmount ends it', LIMIT, asyn
   assert.equal(await isMountedAt(mountpoint), false)
   assert.ok(await processEnded(pid, 0), 'unmount returns when the process has ended')
   assert.match(await readFile(log, 'utf8'), /unmounted; fetched/)
+})
+
+test('the command line of a process in the background shows no password', LIMIT, async (t) => {
+  let mounted: string | undefined
+  // Before the folder that it lies in goes.
+  t.after(async () => {
+    if (mounted !== undefined && (await isMountedAt(mounted))) await unmountPath(mounted)
+  })
+  const world = await annexWorld(t)
+  await world.repository('a')
+  await world.addAnnexed('a', { file: 'content' })
+  const mountpoint = join(world.folder, 'mnt')
+  await mkdir(mountpoint)
+  const env = homeOf(world.folder)
+  await world.git('a', 'update-server-info')
+  const nginx = await startNginx(t, { root: world.folder })
+  const source = `${nginx.url.replace('//', '//joe:open-sesame@')}/a/.git`
+  const options = ['--cache-dir', join(world.folder, 'cache'), ...AT_HOME]
+  mounted = mountpoint
+  const started = await annexfs(t, ['mount', '--daemon', ...options, source, mountpoint], { env })
+  assert.equal(started.code, 0, started.stderr)
+  const pid = /process (\d+), log in/.exec(started.stderr)?.[1] ?? ''
+  const shown = await readFile(join('/proc', pid, 'cmdline'), 'utf8')
+  assert.ok(shown.includes(mountpoint), shown)
+  assert.ok(!shown.includes('sesame'), shown)
+  assert.equal((await annexfs(t, ['unmount', mountpoint], { env })).code, 0)
 })
 
 test('a mount that follows another one at once can be controlled', LIMIT, async (t) => {

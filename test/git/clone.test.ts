@@ -61,7 +61,7 @@ test('a clone that fails or is given up leaves nothing', async (t) => {
   const world = await annexWorld(t)
   const cache = join(world.folder, 'cache')
   await assert.rejects(cloneForMount('file:///no/such/repository', cache, silentLog, signal), (error) =>
-    isAnnexfsError(error, 'UNAVAILABLE'),
+    isAnnexfsError(error, 'NOT_FOUND'),
   )
   const stop = new AbortController()
   stop.abort()
@@ -127,7 +127,7 @@ test('goal 43: a password in a URL goes to its server alone: not to logs, comman
   const log = textLog('debug', (line) => lines.push(line))
   const url = `http://joe:canary%2dsecret@127.0.0.1:${port}/r`
   const failure = await cloneForMount(url, cache, log, signal).catch((error: unknown) => error)
-  assert.ok(isAnnexfsError(failure, 'UNAVAILABLE'))
+  assert.ok(isAnnexfsError(failure, 'NOT_FOUND'))
   assert.equal(seen[0], `Basic ${Buffer.from('joe:canary-secret').toString('base64')}`)
   for (const text of [failure.message, ...lines, ...commands]) {
     assert.ok(!/canary(-|%2d)secret|am9lOmNh/.test(text), text)

@@ -191,9 +191,17 @@ test('a cache folder too long for a socket gets one elsewhere, private', { timeo
 test('what went wrong is said in words', { timeout: 180_000 }, async (t) => {
   const cases: readonly (readonly [string, Parameters<typeof gitBehindSsh>[1], RegExp, ((url: string) => string)?])[] =
     [
-      ['another host key', { known: 'other' }, /key of the host is not known or has changed/],
+      [
+        'another host key',
+        { known: 'other' },
+        /key of the host is not known or has changed\. Connect once with "ssh -p \d+ /,
+      ],
       ['an unknown host key', { known: 'nothing' }, /key of the host is not known or has changed/],
-      ['a key that is not accepted', { accepted: false }, /no key was accepted, and passwords are not asked for/],
+      [
+        'a key that is not accepted',
+        { accepted: false },
+        /no key was accepted, and passwords are not asked for\. Make "ssh -p \d+ /,
+      ],
       ['no server', {}, /cannot be reached/, (url) => url.replace(/:\d+/, ':1')],
       ['no repository', {}, /no repository at that path/, (url) => `${url}/nowhere`],
       ['no such host', {}, /host name is not known/, (url) => url.replace(/@[^:]+/, '@nowhere.invalid')],
