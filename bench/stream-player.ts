@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { basename, join } from 'node:path'
+import { barePieces } from './bare-peer.js'
 import { annexfs, onlyPeer } from './contestants.js'
 import { startSlowProxy } from '../test/support/slow-proxy.js'
 import type { Bytes, Milliseconds } from '../lib/space/space.js'
@@ -28,6 +29,8 @@ const TORRENT_PIECE: Bytes = 256 * 1024
 export interface Slow {
   readonly contestant: Contestant
   readonly pieceLength: Bytes
+  /** Times that pieces take when nothing else is on the line; not for the web. */
+  idlePieces?(count: number): Promise<readonly Milliseconds[]>
 }
 
 export async function slowWeb(lab: Lab, length: Bytes): Promise<Slow> {
@@ -48,7 +51,9 @@ export async function slowSwarm(lab: Lab, length: Bytes): Promise<Slow> {
     source: torrent,
     options: onlyPeer(`127.0.0.1:${line.port}`),
   })
-  return { contestant, pieceLength: TORRENT_PIECE }
+  const idlePieces = (count: number): ReturnType<typeof barePieces> =>
+    barePieces(lab, { torrent, port: line.port, count })
+  return { contestant, pieceLength: TORRENT_PIECE, idlePieces }
 }
 
 export interface Played {

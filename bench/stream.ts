@@ -42,6 +42,18 @@ export async function streamRows(lab: Lab, setting: StreamSetting): Promise<Row[
   return rows
 }
 
+/** The 95th percentile. */
+function mostOf(times: readonly Milliseconds[]): Milliseconds {
+  return times.toSorted((a, b) => a - b)[Math.ceil(times.length * 0.95) - 1] ?? NaN
+}
+
+function inOrder(times: readonly Milliseconds[]): string {
+  return times
+    .toSorted((a, b) => a - b)
+    .map((one) => one.toFixed(0))
+    .join(' ')
+}
+
 async function watching(
   lab: Lab,
   setting: StreamSetting,
@@ -62,10 +74,15 @@ async function watching(
   }
   if (wants(SEEK)) {
     setting.say(`annexfs: ${SEEK}`)
-    const times = (await seekOn(lab, slow, setting.length, setting.seeks)).toSorted((a, b) => a - b)
-    samples.add(SEEK, 'annexfs', times[Math.ceil(times.length * 0.95) - 1] ?? NaN)
+    const times = await seekOn(lab, slow, setting.length, setting.seeks)
+    samples.add(SEEK, 'annexfs', mostOf(times))
     samples.add(SEEK, 'a piece and a round trip', seekBound(slow))
-    setting.say(`seeks: ${times.map((one) => one.toFixed(0)).join(' ')}`)
+    setting.say(`seeks: ${inOrder(times)}`)
+    const idle = await slow.idlePieces?.(setting.seeks)
+    if (idle !== undefined) {
+      samples.add(SEEK, 'a bare client that wants nothing else', mostOf(idle))
+      setting.say(`pieces on an idle line: ${inOrder(idle)}`)
+    }
   }
   return [PLAYER, START, SEEK]
     .filter(wants)
