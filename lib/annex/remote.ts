@@ -15,8 +15,8 @@ export interface AnnexRemote {
   /** git-annex's scale: 100 a local path, 200 the network; lower is tried first. */
   readonly cost: number
   readonly trust: Trust
-  /** The user told git-annex not to use it (`annex-ignore`). */
-  readonly ignore: boolean
+  /** The setting of the remote by which the user told git-annex not to use it. */
+  readonly ignore: false | 'annex-ignore' | 'annex-ignore-command'
   /** remote.log's settings, joined by those of the git configuration below `remote.NAME.` (names in lower case). */
   readonly config: ReadonlyMap<string, string>
   /** Known to this repository's git configuration, or built in; otherwise only remembered on the git-annex branch. */

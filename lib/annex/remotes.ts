@@ -128,7 +128,7 @@ async function configuredRemote(
     kind,
     cost: cost ?? number(own.get('annex-cost')) ?? defaultCost(kind, config, place.directory !== undefined),
     trust: trustOf(found, config, facts),
-    ignore: ignored ?? facts.config.bool(`remote.${name}.annex-ignore`) === true,
+    ignore: ignored ?? ignoredBySetting(name, facts),
     config,
     // Without its kind or place it is not enabled: what remote.log says of these would be obeyed like the user's word.
     configured: mark !== undefined || address !== undefined,
@@ -162,7 +162,7 @@ function rememberedRemote(
       defaultCost(kind, config, directory !== undefined),
     trust: trustOf(store === '' ? uuid : store, config, facts),
     // What the user said of it before it is enabled counts too.
-    ignore: facts.config.bool(`remote.${name}.annex-ignore`) === true,
+    ignore: ignoredBySetting(name, facts),
     config,
     configured: false,
     ...(url === undefined ? {} : { url }),
@@ -179,7 +179,7 @@ function builtIn(uuid: string, kind: 'web' | 'bittorrent', facts: RemoteFacts): 
     kind,
     cost: number(config.get('annex-cost')) ?? 200,
     trust: trustOf(uuid, config, facts),
-    ignore: facts.config.bool(`remote.${kind}.annex-ignore`) === true,
+    ignore: ignoredBySetting(kind, facts),
     config,
     configured: true,
   }
@@ -239,11 +239,19 @@ async function commandCost(name: string, own: Settings, facts: RemoteFacts): Pro
 }
 
 /** `annex-ignore-command`: the remote is ignored when it fails. Undefined when there is none, or it was not run. */
-async function commandIgnores(name: string, own: Settings, facts: RemoteFacts): Promise<boolean | undefined> {
+async function commandIgnores(
+  name: string,
+  own: Settings,
+  facts: RemoteFacts,
+): Promise<AnnexRemote['ignore'] | undefined> {
   const command = own.get('annex-ignore-command')
   if (command === undefined || command === '') return undefined
   const result = await facts.run?.(`remote.${name}.annex-ignore-command`, command)
-  return result === undefined ? undefined : result.code !== 0
+  return result === undefined ? undefined : result.code !== 0 && 'annex-ignore-command'
+}
+
+function ignoredBySetting(name: string, facts: RemoteFacts): AnnexRemote['ignore'] {
+  return facts.config.bool(`remote.${name}.annex-ignore`) === true && 'annex-ignore'
 }
 
 function cleanUuid(text: string | undefined): string {

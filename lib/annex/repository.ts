@@ -28,6 +28,8 @@ const TRUST: Readonly<Record<string, Trust>> = { '1': 'trusted', '0': 'untrusted
 /** Where a key is, as far as the records say. */
 export interface Whereabouts {
   readonly locations: readonly string[]
+  /** Of repositories that are recorded to have it and were declared dead. */
+  readonly dead: readonly string[]
   readonly urls: readonly string[]
   /** Another when any of the records is another. */
   readonly records: string
@@ -84,7 +86,7 @@ export class AnnexRepository {
    * it can be stale both ways.
    */
   async locations(key: Key): Promise<readonly string[]> {
-    return this.locationsIn(await this.keyLog(key, '.log'))
+    return (await this.locationsIn(await this.keyLog(key, '.log'))).locations
   }
 
   /**
@@ -93,9 +95,9 @@ export class AnnexRepository {
    */
   async whereabouts(key: Key): Promise<Whereabouts> {
     const [located, web] = await Promise.all([this.keyLog(key, '.log'), this.keyLog(key, '.log.web')])
-    const [locations, urls] = await Promise.all([this.locationsIn(located), this.urlsIn(key, web)])
+    const [{ locations, dead }, urls] = await Promise.all([this.locationsIn(located), this.urlsIn(key, web)])
     const records = createHash('sha256').update(located, 'latin1').update('\n').update(web, 'latin1').digest('hex')
-    return { locations, urls, records }
+    return { locations, dead, urls, records }
   }
 
   /** Has {@link whereabouts} of `key` take less time soon: all that it takes but the logs themselves is read. */
@@ -103,11 +105,13 @@ export class AnnexRepository {
     await Promise.all([this.branch.approach(`${await this.logPath(key)}.log`), this.remotes()])
   }
 
-  private async locationsIn(text: string): Promise<readonly string[]> {
+  private async locationsIn(text: string): Promise<Pick<Whereabouts, 'locations' | 'dead'>> {
     const { trust } = await this.topLevel()
-    return presentInfos(text)
-      .filter((uuid) => isUuid(uuid) && trust.get(uuid) !== 'dead')
-      .slice(0, MOST_VALUES)
+    const present = presentInfos(text).filter((uuid) => isUuid(uuid))
+    return {
+      locations: present.filter((uuid) => trust.get(uuid) !== 'dead').slice(0, MOST_VALUES),
+      dead: present.filter((uuid) => trust.get(uuid) === 'dead').slice(0, MOST_VALUES),
+    }
   }
 
   /**

@@ -8,6 +8,7 @@ import type { Assurance } from '../verify/piece.js'
 import type { Content, KeyContent, TorrentContent } from './content.js'
 import type { Deps } from './deps.js'
 import type { FileNode } from '../tree/tree.js'
+import { unusable } from './unusable.js'
 
 /**
  * The extended attributes of a file (doc/SEMANTICS.md): what it is, how much of it is at hand, how sure that is, and
@@ -48,12 +49,14 @@ async function keyFacts(content: KeyContent, deps: Deps, store: PieceStore): Pro
   const name = displayKey(key)
   const object = await annex.objectPath(key)
   const found = await sourcesForKey({ annex, key, stores: deps.stores.of(annex), log: deps.log })
-  const sources = [
+  const usable = [
     ...(object === undefined ? [] : ['local object']),
     ...found.sources.map((source) => source.name),
     ...found.torrents.map((torrent) => shownUrl(torrent.url)),
-    ...found.unsupported.map(({ source, reason }) => `${source}: ${reason}`),
-  ].join('\n')
+  ]
+  // Where there is no way to it, that is what there is to say.
+  const others = usable.length === 0 ? unusable(found) : found.unsupported
+  const sources = [...usable, ...others.map(({ source, reason }) => `${source}: ${reason}`)].join('\n')
   for (const source of found.sources) source.close?.()
   if (object !== undefined) {
     return { key: name, size: object.size, cached: object.size, verified: 'none', sources }

@@ -16,6 +16,7 @@ import { torrentRoute } from './open-torrent.js'
 import { RoutedFile, type Route } from './routed-file.js'
 import { spaceRoute } from './space-route.js'
 import type { SpaceSpec } from './spaces.js'
+import { unusable } from './unusable.js'
 import { torrentAt } from './torrent-urls.js'
 import type { OpenFile } from './volume.js'
 import type { CheckWhole } from './wholeness.js'
@@ -310,20 +311,6 @@ function onlyVersion(sources: readonly Source[], { source }: Learned): readonly 
 }
 
 const INFOHASH = /^[0-9a-f]{40}$/
-
-/** A location log may name a million places. */
-const MOST_SAID = 5
-
-/** Why places that are recorded to have it are of no use. */
-function unusable(found: KeySources): Attempt[] {
-  const elsewhere = found.elsewhere.slice(0, MOST_SAID).map((source) => ({
-    source,
-    reason: 'has it, but is not a remote of this repository (git remote add, or git annex enableremote)',
-  }))
-  const more = found.elsewhere.length - elsewhere.length
-  if (more > 0) elsewhere.push({ source: `${more} more`, reason: 'are said to have it, but are not remotes either' })
-  return [...found.unsupported, ...elsewhere]
-}
 
 function listed(attempts: readonly Attempt[]): string {
   if (attempts.length === 0) return 'nothing is recorded about where it is'

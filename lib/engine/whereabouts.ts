@@ -101,7 +101,7 @@ async function keyPlaces(content: KeyContent, about: About, deps: Deps): Promise
     ...found.sources.map(({ name, cost }) => ({ name, cost: cost % SURCHARGES, ...trustOf(name) })),
     ...found.torrents.map(({ url, file }) => ({ name: `torrent (${shownUrl(url)}, file ${file})` })),
     ...found.unsupported.map(({ source, reason }) => ({ name: source, unusable: reason, ...trustOf(source) })),
-    ...found.elsewhere.map((name) => ({ name, unusable: 'has it, but is not a remote of this repository' })),
+    ...found.elsewhere.map(({ source, reason }) => ({ name: source, unusable: reason })),
   ]
   return {
     ...about,

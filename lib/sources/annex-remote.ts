@@ -23,7 +23,7 @@ export interface RemoteSourceOptions {
 
 /** Whether `remote` is worth asking for a key that the repositories `located` have; `own`: of the mounted one. */
 export function mayHave(remote: AnnexRemote, located: ReadonlySet<string>, own: string | undefined): boolean {
-  if (remote.ignore || remote.trust === 'dead' || (remote.uuid !== '' && remote.uuid === own)) return false
+  if (remote.ignore !== false || remote.trust === 'dead' || (remote.uuid !== '' && remote.uuid === own)) return false
   // A git remote that was never asked for its uuid shows it when it is looked at.
   if (remote.uuid === '') return remote.kind === 'git' && remote.configured && located.size > 0
   return located.has(remote.uuid) || isTrue(remote.config.get('annex-speculate-present'))

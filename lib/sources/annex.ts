@@ -11,6 +11,7 @@ import type { Stores } from '../stores/stores.js'
 import { mayHave, remoteSource } from './annex-remote.js'
 import { parseRecordedUrl, type TorrentFileUrl } from './annex-url.js'
 import type { Source } from './source.js'
+import { deadRepositories, unreachable, unwantedRemotes, unwantedUrls } from './unused.js'
 import { webSource } from './web.js'
 
 export interface KeySourcesOptions {
@@ -30,8 +31,8 @@ export interface KeySources {
   readonly torrents: readonly TorrentFileUrl[]
   /** Remotes and URLs that may have it but cannot be read from, and why. */
   readonly unsupported: readonly Attempt[]
-  /** Descriptions of repositories that have it but that this one has no way to. */
-  readonly elsewhere: readonly string[]
+  /** Repositories that have it but that this one has no way to; where there are none at all, those that are dead. */
+  readonly elsewhere: readonly Attempt[]
   /** Whether any record says that the content is somewhere, dead repositories and this one apart. */
   readonly known: boolean
   /** As `SourceList.state`: another when a copy was put or dropped, or one of the remotes is configured anew. */
@@ -53,34 +54,43 @@ const BY_GIT_ANNEX = 10_000
  */
 export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySources> {
   const { annex, key, log } = options
-  const [{ locations, urls, records }, remotes] = await Promise.all([annex.whereabouts(key), annex.remotes()])
+  const [{ locations, dead, urls, records }, remotes] = await Promise.all([annex.whereabouts(key), annex.remotes()])
   const located = new Set(locations)
+  const others = new Set([...located].filter((uuid) => uuid !== annex.uuid))
   const unsupported: Attempt[] = []
-  const candidates = remotes.filter((remote) => mayHave(remote, located, annex.uuid) && !isUrlRemote(remote))
+  const keepers = remotes.filter((remote) => !isUrlRemote(remote))
+  const candidates = keepers.filter((remote) => mayHave(remote, located, annex.uuid))
   const sources = await remoteSources(candidates, unsupported, options)
+  unsupported.push(...unwantedRemotes(keepers, others))
 
-  const ignored = (uuid: string): boolean => remotes.some((remote) => remote.uuid === uuid && remote.ignore)
+  const unwanted = { web: unwantedUrls(remotes, WEB_UUID), torrent: unwantedUrls(remotes, BITTORRENT_UUID) }
+  const passedOver = new Set<Attempt>()
   const torrents: TorrentFileUrl[] = []
   const web = remotes.find((remote) => remote.uuid === WEB_UUID)
   if (urls.length > MOST_URLS) log.warn('a key has too many URLs', { key: displayKey(key), urls: urls.length })
   for (const text of urls.slice(0, MOST_URLS)) {
     const recorded = parseRecordedUrl(text)
     if (recorded.kind === 'torrent') {
-      if (!ignored(BITTORRENT_UUID)) torrents.push(recorded)
+      if (unwanted.torrent === undefined) torrents.push(recorded)
+      else passedOver.add(unwanted.torrent)
     } else if (recorded.kind === 'unsupported') {
       unsupported.push({ source: shownUrl(text), reason: 'is no http or https URL, nor a torrent' })
-    } else if (!ignored(WEB_UUID)) {
+    } else if (unwanted.web !== undefined) {
+      passedOver.add(unwanted.web)
+    } else {
       const source = await urlSource(recorded.url, web, options)
       if (source !== undefined && 'reason' in source) unsupported.push(source)
       else if (source !== undefined) sources.push(source)
     }
   }
 
+  unsupported.push(...passedOver)
+
   const reachable = new Set(remotes.filter(({ configured }) => configured).map(({ uuid }) => uuid))
-  const named = new Set(candidates.map(({ uuid }) => uuid))
-  const beyond = locations.filter((uuid) => !reachable.has(uuid) && !named.has(uuid) && uuid !== annex.uuid)
-  const elsewhere = await Promise.all(beyond.map(async (uuid) => (await annex.describe(uuid)) ?? uuid))
-  const known = locations.some((uuid) => uuid !== annex.uuid) || urls.length > 0
+  const named = new Set([...candidates, ...keepers.filter(({ ignore }) => ignore !== false)].map(({ uuid }) => uuid))
+  const known = others.size > 0 || urls.length > 0
+  const beyond = [...others].filter((uuid) => !reachable.has(uuid) && !named.has(uuid))
+  const elsewhere = known ? await unreachable(beyond, remotes, annex) : await deadRepositories(dead, remotes, annex)
   const state = stateOf(records, candidates)
   return { sources: sources.sort((a, b) => a.cost - b.cost), torrents, unsupported, elsewhere, known, state }
 }

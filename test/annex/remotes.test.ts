@@ -33,7 +33,7 @@ test('the web and bittorrent are always there, with what the user set for them',
   assert.deepEqual([...found.keys()], ['web', 'bittorrent'])
   assert.equal(found.get('web')?.uuid, '00000000-0000-0000-0000-000000000001')
   assert.equal(found.get('web')?.cost, 150)
-  assert.equal(found.get('bittorrent')?.ignore, true)
+  assert.equal(found.get('bittorrent')?.ignore, 'annex-ignore')
 })
 
 test('a remote of which the configuration has no more than a uuid is not taken for enabled', async () => {
@@ -67,7 +67,10 @@ test('configured remotes join the git configuration with remote.log', async () =
   )
   assert.equal(found.get('e')?.trust, 'dead')
   const h = found.get('h')
-  assert.deepEqual([h?.kind, h?.uuid, h?.cost, h?.ignore, h?.url], ['git', '', 200, true, 'https://h.example/r/.git'])
+  assert.deepEqual(
+    [h?.kind, h?.uuid, h?.cost, h?.ignore, h?.url],
+    ['git', '', 200, 'annex-ignore', 'https://h.example/r/.git'],
+  )
   assert.equal(found.get('t')?.cost, 1000)
   assert.ok(!found.has('plain') && !found.has('old'))
 })

@@ -171,7 +171,7 @@ test('annex-cost-command and annex-ignore-command are asked; what remote.log say
     ['a', 'b', 'c'].map((name) => [found.get(name)?.cost, found.get(name)?.ignore, found.get(name)?.trust]),
     [
       [42, false, 'semitrusted'],
-      [200, true, 'semitrusted'],
+      [200, 'annex-ignore-command', 'semitrusted'],
       [200, false, 'semitrusted'],
     ],
   )

@@ -337,7 +337,10 @@ test('a repository that has it but that there is no way to is told', { timeout: 
   const found = await sources(t, world, key)
   assert.equal(found.known, true)
   assert.deepEqual(names(found), [])
-  assert.deepEqual([...found.elsewhere], ['origin'])
+  assert.deepEqual(
+    found.elsewhere.map(({ source }) => source),
+    ['origin'],
+  )
 })
 
 test('annex.uuid is read from a configuration without running git', async (t) => {
