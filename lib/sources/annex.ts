@@ -55,7 +55,9 @@ const BY_GIT_ANNEX = 10_000
 export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySources> {
   const { annex, key, log } = options
   const [{ locations, dead, urls, records }, remotes] = await Promise.all([annex.whereabouts(key), annex.remotes()])
-  const located = new Set(locations)
+  // What the configuration says of a remote's trust counts more than the records.
+  const alive = new Set(remotes.filter(({ trust }) => trust !== 'dead').map(({ uuid }) => uuid))
+  const located = new Set([...locations, ...dead.filter((uuid) => alive.has(uuid))])
   const others = new Set([...located].filter((uuid) => uuid !== annex.uuid))
   const unsupported: Attempt[] = []
   const keepers = remotes.filter((remote) => !isUrlRemote(remote))

@@ -123,3 +123,11 @@ test('a remote that only the configuration takes for dead is told always', LIMIT
     'd2 (directory): has it, but is dead (remote.d2.annex-trustlevel)',
   ])
 })
+
+test('a remote that the configuration trusts is read from although it was declared dead', LIMIT, async (t) => {
+  const { world, repository } = await moved(t)
+  for (const name of ['d1', 'd2']) await world.annex('a', 'dead', '--quiet', name)
+  await world.git('a', 'config', 'remote.d2.annex-trustlevel', 'semitrusted')
+  const engine = await engineFor(t, [repository])
+  assert.equal((await readFrom(engine, '/f', 0, 20)).toString(), 'annexed content')
+})
