@@ -23,9 +23,10 @@ export function unwantedUrls(
   remotes: readonly AnnexRemote[],
   uuid: typeof WEB_UUID | typeof BITTORRENT_UUID,
 ): Attempt | undefined {
-  const remote = remotes.find((one) => one.uuid === uuid && one.ignore !== false)
-  const why = remote === undefined ? undefined : whyUnwanted(remote)
-  return remote === undefined || why === undefined ? undefined : { source: remote.name, reason: `has it, ${why}` }
+  const remote = remotes.find((one) => one.uuid === uuid && (one.ignore !== false || one.trust === 'dead'))
+  if (remote === undefined) return undefined
+  const why = whyUnwanted(remote)
+  return { source: remote.name, reason: why === undefined ? DEAD : `has it, ${why}` }
 }
 
 /** Those of `remotes` that the repositories `located` are, and that the user does not want to be used. */

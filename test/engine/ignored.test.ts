@@ -131,3 +131,19 @@ test('a remote that the configuration trusts is read from although it was declar
   const engine = await engineFor(t, [repository])
   assert.equal((await readFrom(engine, '/f', 0, 20)).toString(), 'annexed content')
 })
+
+test('nothing is read from the web while it is dead', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const server = await httpServer(t, misbehaving(Buffer.from('content'), 'none'))
+  const repository = await world.repository('a')
+  await world.annex('a', 'addurl', '--quiet', '--file=f', `${server.url}/f`)
+  await world.git('a', 'commit', '--quiet', '-m', 'url')
+  await world.annex('a', 'drop', '--quiet', '--force', 'f')
+  await world.annex('a', 'dead', '--quiet', 'web')
+  const before = server.requests.length
+  const line = 'web: is recorded to have it, but is dead (undone by git annex semitrust)'
+  const { error, whereis, sources } = await said(t, repository)
+  assert.equal(error, `no source could give this content: ${line}`)
+  assert.deepEqual([whereis, sources], [[line], line])
+  assert.equal(server.requests.length, before)
+})
