@@ -34,14 +34,14 @@ export interface CloneCandidate {
 }
 
 /** Most places that are tried. */
-const MOST = 12
+const MOST = 16
 /** Most remotes of the repository around it that are looked at. */
 const MOST_REMOTES = 4
 
 /**
  * The places that a submodule may be cloned from, likeliest first: what the configuration says, what `.gitmodules` says
  * (relative URLs as git resolves them, gitsubmodules(7), and below a remote without the `/.git` that http needs), and
- * where DataLad would look: below the URLs of the remotes, and `datalad-url`.
+ * where DataLad would look: below the URLs of the remotes, and `datalad-url`; of http URLs also the git directory in them.
  * @returns also what was refused, and why.
  */
 export function cloneCandidates(
@@ -65,22 +65,27 @@ export function cloneCandidates(
       refused.set(source, { source, reason: reasonOf(error) })
     }
   }
+  const addWithGit = (url: string, allowed: { local: boolean; named?: boolean }): void => {
+    add(url, allowed)
+    const inside = gitInside(url)
+    if (inside !== undefined) add(inside, allowed)
+  }
   const bases = remotes.length === 0 ? [around.folder] : remotes.flatMap((remote) => [remote, withoutGit(remote)])
   const addSaid = (said: string | undefined): void => {
     const url = said === undefined ? '' : riaRepository(said)
     if (url === '') return
     if (!/^\.\.?(?:\/|$)/.test(url)) {
-      add(url, { local })
+      addWithGit(url, { local })
       return
     }
     for (const base of bases) {
       const resolved = relativeUrl(base, url)
       if (resolved === undefined)
         refused.set(url, { source: shortened(url), reason: `it leads out of ${shortened(base)}` })
-      else add(resolved, { local: true })
+      else addWithGit(resolved, { local: true })
     }
   }
-  if (origin.configured !== undefined) add(riaRepository(origin.configured), { local: true, named: true })
+  if (origin.configured !== undefined) addWithGit(riaRepository(origin.configured), { local: true, named: true })
   addSaid(origin.url)
   for (const base of new Set(bases)) {
     const below = relativeUrl(base, `./${encodedFor(base, origin.path)}`)
@@ -132,6 +137,14 @@ export function hostOf(url: string): string {
 
 function withoutGit(url: string): string {
   return url.replace(/\/\.git\/*$/, '')
+}
+
+/**
+ * The git directory of what is not a bare repository, which a web server of plain files shows only by that name; undefined
+ * where git finds it by itself.
+ */
+function gitInside(url: string): string | undefined {
+  return /^https?:\/\//i.test(url) && withoutGit(url) === url ? `${url.replace(/\/+$/, '')}/.git` : undefined
 }
 
 /** Names of the path as they go into a URL; as they are for what is none. */

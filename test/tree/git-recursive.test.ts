@@ -217,6 +217,56 @@ test('over http: relative URLs and the places that DataLad would try', LIMIT, as
   }
 })
 
+test('over http: a sub-dataset beside the repository around it, which is not bare', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  await world.repository('S/sub')
+  await world.addAnnexed('S/sub', { 'in.txt': 'inside' })
+  await world.repository('S/sup')
+  await world.git('S/sup', 'submodule', '--quiet', 'add', '../sub', 'sub')
+  await world.git('S/sup', 'commit', '--quiet', '-m', 'sub')
+  await world.git('.', 'clone', '--quiet', 'S/sup', 'clone')
+  await world.run('.', 'rm', ['-rf', 'S/sup/sub'])
+  const server = await fileServer(t, world)
+  await showOnWeb(world, 'S/sub')
+  for (const path of ['S/sup/.git', 'S/sup']) {
+    await world.git('clone', 'remote', 'set-url', 'origin', `${server.url}/${path}`)
+    const tree = await recursiveTree(t, world, 'clone', { cache: `cache-${path.length}` })
+    assert.deepEqual(await names(tree, '/sub'), ['in.txt'], path)
+  }
+  // What `git submodule init` makes of the relative URL, and an absolute one.
+  for (const url of [`${server.url}/S/nothing`, `${server.url}/S/sub`]) {
+    await world.git('clone', 'config', 'submodule.sub.url', url)
+    await world.git('clone', 'remote', 'set-url', 'origin', `${server.url}/S/sup/.git`)
+    const tree = await recursiveTree(t, world, 'clone', { cache: `cache-${url.length}` })
+    assert.deepEqual(await names(tree, '/sub'), ['in.txt'], url)
+  }
+})
+
+test('the places over http that a sub-dataset may be at have the name of the git directory at their end, too', () => {
+  const places = (remote: string, url: string, configured?: string): readonly string[] =>
+    cloneCandidates(
+      { remotes: [remote], folder: '/home/r' },
+      { path: 'sub', configured, url, dataladUrl: undefined },
+    ).candidates.map(({ from }) => from.url)
+  assert.deepEqual(places('http://h/S/sup/.git', '../sub'), [
+    'http://h/S/sup/sub',
+    'http://h/S/sup/sub/.git',
+    'http://h/S/sub',
+    'http://h/S/sub/.git',
+    'http://h/S/sup/.git/sub',
+    'http://h/S/sup/.git/sub/.git',
+  ])
+  assert.deepEqual(places('http://h/S/sup', 'https://g/x', 'https://g/y/.git'), [
+    'https://g/y/.git',
+    'https://g/x',
+    'https://g/x/.git',
+    'http://h/S/sup/sub',
+    'http://h/S/sup/sub/.git',
+  ])
+  // Git finds it by itself in folders, and by ssh.
+  assert.deepEqual(places('ssh://h/S/sup/.git', '../sub').slice(0, 2), ['ssh://h/S/sup/sub', 'ssh://h/S/sub'])
+})
+
 test('goal 24: a sub-dataset never leads to an address that policy forbids', LIMIT, async (t) => {
   const world = await nested(t)
   const canary = await fileServer(t, world, '127.0.0.2')
