@@ -4,6 +4,7 @@ import { BITTORRENT_UUID, WEB_UUID, type AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
 import { reasonOf, type Attempt } from '../errors.js'
 import type { Log } from '../log/log.js'
+import { SCHEME_FORBIDDEN } from '../net/allowed-schemes.js'
 import { shownUrl, webUrl } from '../net/url.js'
 import { limitedSource } from '../stores/bandwidth.js'
 import { wayTo } from '../stores/open-store.js'
@@ -53,7 +54,7 @@ const BY_GIT_ANNEX = 10_000
  * remote before its source is asked to find something.
  */
 export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySources> {
-  const { annex, key, log } = options
+  const { annex, key, stores, log } = options
   const [{ locations, dead, urls, records }, remotes] = await Promise.all([annex.whereabouts(key), annex.remotes()])
   // What the configuration says of a remote's trust counts more than the records.
   const alive = new Set(remotes.filter(({ trust }) => trust !== 'dead').map(({ uuid }) => uuid))
@@ -73,8 +74,9 @@ export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySour
   for (const text of urls.slice(0, MOST_URLS)) {
     const recorded = parseRecordedUrl(text)
     if (recorded.kind === 'torrent') {
-      if (unwanted.torrent === undefined) torrents.push(recorded)
-      else passedOver.add(unwanted.torrent)
+      if (unwanted.torrent !== undefined) passedOver.add(unwanted.torrent)
+      else if (/^magnet:/i.test(recorded.url) || (await stores.allowsScheme(recorded.url))) torrents.push(recorded)
+      else unsupported.push({ source: `torrent (${shownUrl(recorded.url)})`, reason: `${SCHEME_FORBIDDEN} it` })
     } else if (recorded.kind === 'unsupported') {
       unsupported.push({ source: shownUrl(text), reason: 'is no http or https URL, nor a torrent' })
     } else if (unwanted.web !== undefined) {
@@ -150,7 +152,7 @@ async function urlSource(
     const { href } = webUrl(url)
     const name = `web (${shownUrl(href)}${querySign(href)})`
     if (!(await stores.allowsScheme(href))) {
-      return { source: name, reason: 'annex.security.allowed-url-schemes of the git configuration does not allow it' }
+      return { source: name, reason: `${SCHEME_FORBIDDEN} it` }
     }
     const own: Pick<AnnexRemote, 'config'> = web ?? { config: new Map() }
     const [client, limits, bandwidth] = await Promise.all([

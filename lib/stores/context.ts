@@ -2,7 +2,7 @@ import type { AnnexRemote } from '../annex/remote.js'
 import type { AnnexRepository } from '../annex/repository.js'
 import type { Scratch } from '../cache/scratch.js'
 import type { Log } from '../log/log.js'
-import type { HttpClient } from '../net/http-client.js'
+import type { HttpClient, WebReads } from '../net/http-client.js'
 
 /** User and password of a remote, or access key and secret. Never shown: neither in logs nor errors nor arguments. */
 export interface Credentials {
@@ -18,6 +18,11 @@ export interface StoreContext {
   readonly annex: AnnexRepository
   /** Guarded by the address policy and `annex.security.*`; with the user agent and headers that are configured. */
   readonly client: HttpClient
+  /**
+   * The same for what git-annex gets as it gets any URL: `annex.security.allowed-url-schemes` counts there, and not for S3,
+   * WebDAV, git-lfs and its own protocol.
+   */
+  readonly urls: WebReads
   /** Those of the remote: from the environment, the repository's `annex/creds`, or remote.log; undefined when there are none. */
   readonly credentials: () => Promise<Credentials | undefined>
   /** A private folder (0700) within the cache for files of whole transfers and sockets; made when first used. */

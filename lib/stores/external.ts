@@ -143,7 +143,7 @@ class ExternalStore implements WholeStore {
         this.#givesUrls = false
         return undefined
       }
-      const { client, log } = this.#context
+      const { urls: client, log } = this.#context
       const size = name.size === undefined ? {} : { size: name.size }
       return httpObject({ client, url, name: this.#name, log, ...size })
     } catch (error) {
@@ -195,7 +195,7 @@ class ExternalStore implements WholeStore {
     file: string,
     { signal, progress }: { readonly signal: AbortSignal; readonly progress: (bytes: Bytes) => void },
   ): Promise<void> {
-    const { client, log } = this.#context
+    const { urls: client, log } = this.#context
     const object = httpObject({ client, url, name: this.#name, log })
     const handle = await open(file, 'w', 0o600)
     try {
@@ -213,7 +213,7 @@ class ExternalStore implements WholeStore {
   }
 
   async #urlThere(url: string, signal: AbortSignal): Promise<boolean | undefined> {
-    const { status } = await this.#context.client.head(url, signal)
+    const { status } = await this.#context.urls.head(url, signal)
     if (status === 200) return true
     return status === 404 || status === 410 ? false : undefined
   }

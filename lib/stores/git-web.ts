@@ -136,8 +136,8 @@ class WebRepository {
     this.#context = context
     this.#url = url
     const name = `${context.remote.name} (${shownUrl(url)})`
-    const { client, log, remote } = context
-    this.#options = { client, log, name, access: new WebAccess(url, log, { trusted: remote.configured }) }
+    const { urls, log, remote } = context
+    this.#options = { client: urls, log, name, access: new WebAccess(url, log, { trusted: remote.configured }) }
   }
 
   open(behind: Behind, name: ObjectName, signal: AbortSignal): ReturnType<ObjectStore['open']> {

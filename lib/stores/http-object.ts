@@ -1,7 +1,7 @@
 import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { HttpBody } from '../net/http-body.js'
-import type { Authorize, HttpClient } from '../net/http-client.js'
+import type { Authorize, WebReads } from '../net/http-client.js'
 import { shownUrl } from '../net/url.js'
 import { checkInside } from '../sources/range.js'
 import { WebFile, type Refused } from '../sources/web-file.js'
@@ -10,7 +10,7 @@ import type { Bytes } from '../space/space.js'
 import type { StoredObject } from './store.js'
 
 export interface HttpObjectOptions {
-  readonly client: HttpClient
+  readonly client: WebReads
   readonly url: string
   /** Of the remote, for messages: `NAME (S3)`. */
   readonly name: string

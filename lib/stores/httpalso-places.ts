@@ -2,7 +2,7 @@ import { AnnexfsError, isAnnexfsError, reasonOf, throwIfAborted } from '../error
 import type { Log } from '../log/log.js'
 import { contentLength, contentRange, isIdentity, retryAfter } from '../net/content-range.js'
 import { CutOff, type HttpBody } from '../net/http-body.js'
-import type { HttpClient } from '../net/http-client.js'
+import type { WebReads } from '../net/http-client.js'
 import { Passing, Tries } from '../net/retry.js'
 import { shownUrl } from '../net/url.js'
 import type { Bytes } from '../space/space.js'
@@ -11,7 +11,7 @@ import { httpObject } from './http-object.js'
 import type { ObjectName, StoredObject } from './store.js'
 
 export interface PlacesOptions {
-  readonly client: HttpClient
+  readonly client: WebReads
   /** Of the remote, for messages. */
   readonly name: string
   readonly access: WebAccess

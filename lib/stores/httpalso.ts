@@ -12,14 +12,14 @@ import type { ObjectName, ObjectStore } from './store.js'
  * files, in whatever layout. The layout that works is remembered.
  * @throws AnnexfsError INVALID without a usable `url=`.
  */
-export function httpalsoStore({ remote, client, log }: StoreContext): ObjectStore {
+export function httpalsoStore({ remote, urls, log }: StoreContext): ObjectStore {
   const url = remote.config.get('url')
   if (url === undefined || !isWebUrl(url)) {
     throw new AnnexfsError('INVALID', `the httpalso remote ${remote.name} has no http or https URL (url=)`)
   }
   const base = url.replace(/\/+$/, '')
   const name = `${remote.name} (httpalso ${shownUrl(url)})`
-  const options = { client, name, log, access: new WebAccess(url, log, { trusted: remote.configured }) }
+  const options = { client: urls, name, log, access: new WebAccess(url, log, { trusted: remote.configured }) }
   // A tree and the objects beside it have nothing to do with each other's layout.
   const [objects, tree] = [new Places(options), new Places(options)]
   const inTree = ['yes', 'true'].includes(remote.config.get('exporttree') ?? '')

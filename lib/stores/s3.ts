@@ -81,6 +81,7 @@ class S3Store implements ObjectStore {
 
   #signed(object: S3Object, name: ObjectName): StoredObject {
     return this.#object(this.#url(object), name, {
+      client: this.#context.client,
       authorize: async ({ method, url }) => {
         const place = this.#place
         const credentials = place.signature === 'anonymous' ? undefined : await this.#credentials.get()
@@ -114,12 +115,16 @@ class S3Store implements ObjectStore {
   #public(url: string, name: ObjectName): StoredObject {
     const refused = async (answer: HttpBody): Promise<AnnexfsError | undefined> =>
       refusalError(answer, await readRefusal(answer), this.#name)
-    return this.#object(url, name, { refused })
+    return this.#object(url, name, { client: this.#context.urls, refused })
   }
 
-  #object(url: string, { size }: ObjectName, hooks: Pick<HttpObjectOptions, 'authorize' | 'refused'>): StoredObject {
-    const { client, log } = this.#context
-    return httpObject({ client, url, name: this.#name, log, ...hooks, ...(size === undefined ? {} : { size }) })
+  #object(
+    url: string,
+    { size }: ObjectName,
+    hooks: Pick<HttpObjectOptions, 'client' | 'authorize' | 'refused'>,
+  ): StoredObject {
+    const { log } = this.#context
+    return httpObject({ url, name: this.#name, log, ...hooks, ...(size === undefined ? {} : { size }) })
   }
 
   #url(object: S3Object): string {

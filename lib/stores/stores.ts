@@ -15,7 +15,8 @@ import { AnnexfsError, reasonOf } from '../errors.js'
 import type { GitConfig } from '../git/config.js'
 import type { Log } from '../log/log.js'
 import { addressPolicy, type AddressPolicy } from '../net/address-policy.js'
-import { HttpClient } from '../net/http-client.js'
+import { hasScheme, onlySchemes } from '../net/allowed-schemes.js'
+import { HttpClient, type WebReads } from '../net/http-client.js'
 import type { SourceLimits } from '../sources/source.js'
 import type { Milliseconds } from '../space/space.js'
 import { Bandwidth, limitedStore } from './bandwidth.js'
@@ -44,6 +45,7 @@ interface Network {
   readonly id: string
   readonly settings: NetworkSettings
   readonly client: HttpClient
+  readonly urls: WebReads
   readonly policy: AddressPolicy
 }
 
@@ -98,7 +100,7 @@ export class Stores {
   /** Whether URLs of this scheme may be asked (`annex.security.allowed-url-schemes`). */
   async allowsScheme(url: string): Promise<boolean> {
     const { settings } = await this.#currentNetwork()
-    return settings.schemes.has(url.slice(0, Math.max(0, url.indexOf(':'))).toLowerCase())
+    return hasScheme(url, settings.schemes)
   }
 
   async limits(remote: Pick<AnnexRemote, 'config'>): Promise<SourceLimits> {
@@ -132,7 +134,8 @@ export class Stores {
     const cipher = remoteCipher({ remote, annex, folder, scratch, log })
     const credentials = (): Promise<Credentials | undefined> =>
       remoteCredentials(remote, { commonDir: annex.git.commonDir, cipher })
-    const context: StoreContext = { remote, annex, client: network.client, credentials, folder, scratch, log, forbid }
+    const { client, urls } = network
+    const context: StoreContext = { remote, annex, client, urls, credentials, folder, scratch, log, forbid }
     const lazy = new LazyStore(remote.name, async () => open(context))
     const store = bandwidth === undefined ? lazy : limitedStore(lazy, bandwidth)
     const kept = { store, cipher, remote: whichRemote(remote) }
@@ -229,7 +232,7 @@ export class Stores {
     })
     // Closed with the repository: reads may still be under way over the one before.
     this.#clients.add(client)
-    return { id, settings, client, policy }
+    return { id, settings, client, urls: onlySchemes(client, settings.schemes), policy }
   }
 }
 

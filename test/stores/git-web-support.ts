@@ -49,10 +49,12 @@ export async function storeContext(t: TestContext, options: ContextOptions): Pro
     configured: options.configured ?? true,
     ...(url === undefined ? {} : { url }),
   }
+  const client = testClient(t, options)
   return {
     remote,
     annex,
-    client: testClient(t, options),
+    client,
+    urls: client,
     credentials: () => Promise.resolve(undefined),
     folder: join(world.folder, 'store'),
     log,

@@ -41,6 +41,7 @@ export async function realRemote(
     remote: { ...found, config: new Map([...found.config, ...Object.entries(options.config ?? {})]) },
     annex,
     client,
+    urls: client,
     credentials: () => Promise.resolve(credentials),
     folder: join(world.folder, 'store'),
     log,

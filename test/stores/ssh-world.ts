@@ -36,7 +36,16 @@ export async function contextOf(
     await rm(folder, { recursive: true, force: true })
   })
   const credentials = (): Promise<undefined> => Promise.resolve(undefined)
-  return { remote, annex, client, credentials, folder: join(folder, 'remote'), log: silentLog, forbid: () => false }
+  return {
+    remote,
+    annex,
+    client,
+    urls: client,
+    credentials,
+    folder: join(folder, 'remote'),
+    log: silentLog,
+    forbid: () => false,
+  }
 }
 
 /** Contents that matter: none, one byte, some, several megabytes; and names that need escaping. */

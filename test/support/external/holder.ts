@@ -12,10 +12,12 @@ const annex = await AnnexRepository.open(await GitRepository.open(repository, si
 const remote = (await annex.remotes()).find((candidate) => candidate.name === 'toy')
 const key = parseKey(raw)
 if (remote === undefined || key === undefined) throw new Error('no such remote or key')
+const client = new HttpClient({ policy: { allows: () => true }, log: silentLog })
 const store = await externalStore({
   remote: { ...remote, config: new Map([...remote.config, ['mode', mode]]) },
   annex,
-  client: new HttpClient({ policy: { allows: () => true }, log: silentLog }),
+  client,
+  urls: client,
   credentials: () => Promise.resolve(undefined),
   folder,
   log: silentLog,

@@ -93,6 +93,7 @@ export async function remoteWorld(t: TestContext, world: AnnexWorld): Promise<Re
         remote: { ...remote, config: new Map([...remote.config, ...Object.entries(settings)]) },
         annex,
         client,
+        urls: client,
         credentials: () => Promise.resolve(undefined),
         folder: join(folder, 'remote'),
         scratch: cache.scratch,
