@@ -1,3 +1,4 @@
+import { homedir } from 'node:os'
 import type { GitConfig } from '../git/config.js'
 import { isAllowEntry } from '../net/address-policy.js'
 
@@ -14,6 +15,8 @@ export interface NetworkSettings {
   readonly headers: readonly (readonly [string, string])[]
   /** `annex.http-headers-command`: prints headers, one on a line; then the others do not count. */
   readonly headersCommand: string | undefined
+  /** git's `http.sslCAInfo`: a file of authorities. */
+  readonly authorities: string | undefined
 }
 
 const DEFAULT_SCHEMES = ['http', 'https']
@@ -32,6 +35,7 @@ export function networkSettings(config: GitConfig): NetworkSettings {
     userAgent: userAgent !== undefined && /^[\x20-\x7e]{1,500}$/.test(userAgent) ? userAgent : undefined,
     headers: headerLines(config.all('annex.http-headers')),
     headersCommand: config.get('annex.http-headers-command'),
+    authorities: config.get('http.sslcainfo')?.replace(/^~(?=\/)/, homedir()),
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf, systemCode } from '../errors.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
+import { AUTHORITY_ADVICE } from './authorities.js'
 import { shownUrl } from './url.js'
 
 export type HttpMethod = 'GET' | 'HEAD' | 'POST'
@@ -251,12 +252,16 @@ class Exchange implements HttpBody, Dispatcher.DispatchHandler {
 const CERTIFICATE =
   /^(CERT_|ERR_TLS_CERT|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|CRL_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_)/
 
+/** Of those, what trust in another authority mends. */
+const UNKNOWN_AUTHORITY = /^(UNABLE_TO_GET_ISSUER|UNABLE_TO_VERIFY_LEAF|DEPTH_ZERO_|SELF_SIGNED_)/
+
 function networkError(url: URL, error: Error, connected: boolean): AnnexfsError {
   if (isAnnexfsError(error)) return error
   const shown = shownUrl(url)
   const code = systemCode(error) ?? ''
   if (CERTIFICATE.test(code)) {
-    const message = `${shown}: the server's certificate is refused (${code}): ${reasonOf(error)}`
+    const advice = UNKNOWN_AUTHORITY.test(code) ? `; ${AUTHORITY_ADVICE}` : ''
+    const message = `${shown}: the server's certificate is refused (${code}): ${reasonOf(error)}${advice}`
     return new AnnexfsError('FORBIDDEN', message, { cause: error })
   }
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {

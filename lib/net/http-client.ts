@@ -7,6 +7,7 @@ import { AnnexfsError } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import type { AddressPolicy } from './address-policy.js'
+import { trustedAuthorities } from './authorities.js'
 import { exchange, wholeBody, type BodyTarget, type HttpBody, type HttpMethod } from './http-body.js'
 import { plainHeaders } from './http-headers.js'
 import { systemResolve, type Resolve } from './resolve.js'
@@ -27,7 +28,9 @@ export interface HttpClientOptions {
   /** Default 10 s: the longest silence before and within an answer. */
   readonly idleTimeout?: Milliseconds
   readonly resolve?: Resolve
-  /** PEM certificates to trust instead of those of Node.js. */
+  /** A file of PEM certificates whose authorities are trusted besides those of Node.js and the system. */
+  readonly trustBesides?: string
+  /** PEM certificates to trust instead of all others. */
   readonly ca?: readonly string[]
   /** What to speak with instead of connections to hosts, which the policy is then not asked about. */
   readonly connect?: () => Duplex
@@ -256,6 +259,8 @@ function percentDecoded(text: string): string {
   }
 }
 
+type Connect = ReturnType<typeof buildConnector>
+
 /** Stands for the ports that no policy names. */
 const UNNAMED = 0
 
@@ -278,11 +283,18 @@ function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<
     autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_AFTER,
     // It is not told the port.
     lookup: lookupFor(port),
-    ...(options.ca === undefined ? {} : { ca: [...options.ca] }),
   })
-  // They keep TLS sessions: one for all ports, but for those that the policy has an answer of their own for.
-  const connectSafely = buildConnector(settingsFor(UNNAMED))
-  const onPort = new Map([...(policy.ports ?? [])].map((port) => [port, buildConnector(settingsFor(port))]))
+  let connectors: Promise<(port: number) => Connect> | undefined
+  const secureConnector = async (): Promise<(port: number) => Connect> => {
+    const { ca, trustBesides, log } = options
+    const trust = ca === undefined ? { secureContext: await trustedAuthorities(trustBesides, log) } : { ca: [...ca] }
+    // They keep TLS sessions: one for all ports, but for those that the policy has an answer of their own for.
+    const connectSafely = buildConnector({ ...settingsFor(UNNAMED), ...trust })
+    const onPort = new Map(
+      [...(policy.ports ?? [])].map((port) => [port, buildConnector({ ...settingsFor(port), ...trust })]),
+    )
+    return (port) => onPort.get(port) ?? connectSafely
+  }
   return new Agent({
     connections: MOST_CONNECTIONS,
     pipelining: 1,
@@ -302,8 +314,13 @@ function agent(options: HttpClientOptions, policy: AddressPolicy): InstanceType<
       if (isIP(target.hostname) !== 0 && !policy.allows(target.hostname, port)) {
         done(forbidden(target.hostname, [target.hostname]), null)
       } else if (target.protocol === 'https:') {
-        const connect = onPort.get(port) ?? connectSafely
-        connect(target, done)
+        connectors ??= secureConnector()
+        // oxlint-disable promise/no-callback-in-promise -- the library wants a callback; it does not throw
+        connectors.then(
+          (connectorFor) => connectorFor(port)(target, done),
+          (error: unknown) => done(error as Error, null),
+        )
+        // oxlint-enable promise/no-callback-in-promise
       } else {
         const connect = buildConnector(Object.assign(oneBuffer(), settingsFor(port)))
         connect(target, (error, socket) => {

@@ -198,17 +198,21 @@ export class Stores {
     return this.#network
   }
 
-  /** A repository of another user opens no way to private addresses. */
+  /** A repository of another user opens no way to private addresses, nor says who may vouch for servers. */
   async #trusted(settings: NetworkSettings): Promise<NetworkSettings> {
     const { git } = this.#annex
-    if (settings.allow.length === 0 || (await isOwn(git))) return settings
-    this.#options.log.warn(
-      'annex.security.allowed-ip-addresses is not obeyed: the repository belongs to another user',
-      {
+    const { allow, authorities } = settings
+    if ((allow.length === 0 && authorities === undefined) || (await isOwn(git))) return settings
+    const names = [
+      ...(allow.length === 0 ? [] : ['annex.security.allowed-ip-addresses']),
+      ...(authorities === undefined ? [] : ['http.sslCAInfo']),
+    ]
+    for (const name of names) {
+      this.#options.log.warn(`${name} is not obeyed: the repository belongs to another user`, {
         repository: git.gitDir,
-      },
-    )
-    return { ...settings, allow: [] }
+      })
+    }
+    return { ...settings, allow: [], authorities: undefined }
   }
 
   async #makeNetwork(config: GitConfig, previous: Promise<Network> | undefined): Promise<Network> {
@@ -224,11 +228,14 @@ export class Stores {
     }
     const headers = await userHeaders(settings, this.#annex.git, log)
     const policy = addressPolicy({ allow: [...allowAddresses, ...settings.allow] })
+    // As git has it: the environment goes before the configuration.
+    const authorities = process.env['GIT_SSL_CAINFO'] ?? settings.authorities
     const client = new HttpClient({
       policy,
       log,
       headers,
       ...(settings.userAgent === undefined ? {} : { userAgent: settings.userAgent }),
+      ...(authorities === undefined ? {} : { trustBesides: authorities }),
     })
     // Closed with the repository: reads may still be under way over the one before.
     this.#clients.add(client)

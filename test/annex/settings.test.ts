@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { chmod, chown, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { isOwn, runConfigured } from '../../lib/annex/command.js'
@@ -78,6 +79,7 @@ test('the network settings of the git configuration', () => {
     userAgent: undefined,
     headers: [],
     headersCommand: undefined,
+    authorities: undefined,
   })
   const settings = networkSettings(
     configOf({
@@ -97,6 +99,8 @@ test('the network settings of the git configuration', () => {
     ['X-B', '2'],
   ])
   assert.deepEqual(networkSettings(configOf({ 'annex.security.allowed-http-addresses': 'all' })).allow, ['all'])
+  assert.equal(networkSettings(configOf({ 'http.sslcainfo': '/a/~/ca.pem' })).authorities, '/a/~/ca.pem')
+  assert.equal(networkSettings(configOf({ 'http.sslcainfo': '~/ca.pem' })).authorities, join(homedir(), 'ca.pem'))
   assert.equal(networkSettings(configOf({ 'annex.user-agent': 'a\nb' })).userAgent, undefined)
   assert.equal(headerLines(Array.from({ length: 5000 }, () => 'a: b')).length, 1000)
 })

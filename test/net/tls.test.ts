@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
+import { fileURLToPath } from 'node:url'
 import { before, after, test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import { isAnnexfsError } from '../../lib/errors.js'
@@ -12,6 +14,7 @@ import { httpServer } from '../support/http.js'
 import { temporaryFolder } from '../support/temp.js'
 
 const run = promisify(execFile)
+const LIMIT = { timeout: 180_000 }
 const EC = '-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
 let folder = ''
 let ca = ''
@@ -98,6 +101,57 @@ test(
     for (const one of [server, old, self]) assert.equal(one.requests.length, 0)
   },
 )
+
+/** What a process of its own, whose environment has just `env`, says of a server of our authority. */
+async function asked(t: TestContext, env: Readonly<Record<string, string>>): Promise<readonly string[]> {
+  const tls = await certificate('asked', 'DNS:right.test', 10)
+  const server = await httpServer(t, (_, response) => response.end('fine'), { tls })
+  const program = fileURLToPath(new URL('ask.js', import.meta.url))
+  const { stdout } = await run(process.execPath, [program, `https://right.test:${server.port}/`], { env })
+  return stdout.trimEnd().split('\n')
+}
+
+test('an authority of the system, or one that is named to Node.js, is trusted', LIMIT, async (t) => {
+  const file = join(folder, 'ca.pem')
+  const others = join(folder, 'others.pem')
+  await openssl(`req -x509 ${EC} -days 30 -keyout other.key -out other.pem -subj /CN=annexfs-other-CA`)
+  const texts = await Promise.all(['other.pem', 'ca.pem'].map((name) => readFile(join(folder, name), 'utf8')))
+  await writeFile(others, [...rootCertificates.slice(0, 2), ...texts].join('\n'))
+  assert.deepEqual(await asked(t, { SSL_CERT_FILE: file }), ['200', '200'])
+  assert.deepEqual(await asked(t, { SSL_CERT_FILE: others }), ['200', '200'])
+  assert.deepEqual(await asked(t, { NODE_EXTRA_CA_CERTS: file }), ['200', '200'])
+  assert.deepEqual(await asked(t, { SSL_CERT_FILE: file, NODE_EXTRA_CA_CERTS: others }), ['200', '200'])
+})
+
+test('who issued a refused certificate is not known: the error says how it can be made known', LIMIT, async (t) => {
+  const [first, second] = await asked(t, {})
+  assert.match(first ?? '', /certificate is refused \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)/)
+  assert.match(first ?? '', /install that in the system's certificate store.*SSL_CERT_FILE.*NODE_EXTRA_CA_CERTS/)
+  assert.equal(second, first)
+})
+
+test('certificates that cannot be read are told, and are no failure', LIMIT, async (t) => {
+  const missing = join(folder, 'missing.pem')
+  const [told, ...answers] = await asked(t, { SSL_CERT_FILE: missing, NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem') })
+  assert.match(told ?? '', /^annexfs: warn: .*missing\.pem/)
+  assert.deepEqual(answers, ['200', '200'])
+
+  const rubbish = join(folder, 'rubbish.pem')
+  const broken = '-----BEGIN CERTIFICATE-----\nMIIBrubbish\n-----END CERTIFICATE-----\n'
+  for (const [text, expected] of [
+    ['no certificate at all', /^annexfs: warn: .*rubbish\.pem/],
+    [broken, /^annexfs: warn: .*rubbish\.pem/],
+  ] as const) {
+    await writeFile(rubbish, text)
+    const [line, ...rest] = await asked(t, { SSL_CERT_FILE: rubbish, NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem') })
+    assert.match(line ?? '', expected)
+    assert.deepEqual(rest, ['200', '200'], text)
+  }
+  await writeFile(rubbish, broken + (await readFile(join(folder, 'ca.pem'), 'utf8')))
+  const [line, ...rest] = await asked(t, { SSL_CERT_FILE: rubbish })
+  assert.match(line ?? '', /^annexfs: warn: .*rubbish\.pem/)
+  assert.deepEqual(rest, ['200', '200'], 'those beside a broken one count')
+})
 
 test('goal 25: a redirect from https to http is refused', { timeout: 180_000 }, async (t) => {
   const plain = await httpServer(t, (_, response) => response.end('tampered'))

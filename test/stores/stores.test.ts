@@ -11,6 +11,8 @@ import { GitRepository } from '../../lib/git/repository.js'
 import { silentLog } from '../../lib/log/log.js'
 import { Stores, type OpenRemote } from '../../lib/stores/stores.js'
 import { annexWorld } from '../support/annex.js'
+import { httpServer } from '../support/http.js'
+import { localTls } from '../support/lfs.js'
 
 test(
   'goal 24: the configuration of another user opens no way to private addresses',
@@ -38,6 +40,48 @@ test(
     assert.equal(await allows(), true)
     await chown(join(repository, '.git'), 12_345, 12_345)
     assert.equal(await allows(), false)
+  },
+)
+
+test(
+  "the authorities of git's http.sslCAInfo are trusted, but not when another user says which they are",
+  { timeout: 180_000, skip: process.getuid?.() !== 0 },
+  async (t) => {
+    const world = await annexWorld(t)
+    const repository = await world.repository('here')
+    const { key, cert } = await localTls(world.folder)
+    const server = await httpServer(t, (_, response) => response.end('fine'), { tls: { key, cert } })
+    const before = process.env['GIT_SSL_CAINFO']
+    delete process.env['GIT_SSL_CAINFO']
+    t.after(() => before !== undefined && (process.env['GIT_SSL_CAINFO'] = before))
+    const status = async (): Promise<number> => {
+      const git = await GitRepository.open(repository, silentLog)
+      const annex = await AnnexRepository.open(git, silentLog)
+      const stores = new Stores(annex, {
+        allowAddresses: ['127.0.0.1'],
+        cacheFolder: world.folder,
+        scratch: new Scratch(world.folder, privateRoom(1), silentLog),
+        log: silentLog,
+        forbid: () => false,
+      })
+      try {
+        const answer = await (await stores.client()).get(server.url, { signal: AbortSignal.timeout(60_000) })
+        answer.cancel()
+        return answer.status
+      } finally {
+        await stores.close()
+        await annex.close()
+        await git.close()
+      }
+    }
+    await assert.rejects(status(), { code: 'FORBIDDEN', message: /certificate is refused/ })
+    await world.git('here', 'config', 'http.sslCAInfo', join(world.folder, 'ca.pem'))
+    assert.equal(await status(), 200)
+    await chown(join(repository, '.git'), 12_345, 12_345)
+    await assert.rejects(status(), { code: 'FORBIDDEN', message: /certificate is refused/ })
+    process.env['GIT_SSL_CAINFO'] = join(world.folder, 'ca.pem')
+    assert.equal(await status(), 200)
+    if (before === undefined) delete process.env['GIT_SSL_CAINFO']
   },
 )
 
