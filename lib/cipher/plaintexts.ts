@@ -1,13 +1,13 @@
 import { abortable } from '../abortable.js'
 import { AnnexfsError, throwIfAborted } from '../errors.js'
 import type { Demand } from '../sources/source.js'
+import { Awaited, type Asking } from '../space/awaited.js'
 import type { ByteRange, Bytes, Milliseconds, Urgency } from '../space/space.js'
 import type { Plaintext } from './plaintext.js'
 
 /** What a decryption in flight is asked with; its urgency rises with that of those who wait for it. */
-export interface FlightDemand {
+export interface FlightDemand extends Asking {
   readonly urgency: () => Urgency
-  readonly signal: AbortSignal
 }
 
 export interface PlaintextBounds {
@@ -22,6 +22,8 @@ interface Entry {
   readonly id: string
   readonly controller: AbortController
   readonly work: Promise<Plaintext>
+  /** What the decryption waits for. */
+  readonly awaited: Awaited
   plaintext: Plaintext | undefined
   urgency: Urgency
   /** Readers that wait for it or read from it. */
@@ -55,10 +57,13 @@ export class Plaintexts {
     this.#touch(entry)
     entry.users++
     if (demand.urgency === 'read') entry.urgency = 'read'
+    const over = demand.awaits?.(() => entry.awaited.now)
     try {
       const plaintext = await abortable(entry.work, demand.signal)
+      over?.()
       yield* plaintext.read(range, demand.signal)
     } finally {
+      over?.()
       entry.users--
       this.#left(entry)
     }
@@ -71,12 +76,18 @@ export class Plaintexts {
 
   #start(id: string, make: (demand: FlightDemand) => Promise<Plaintext>, urgency: Urgency): Entry {
     const controller = new AbortController()
-    const demand: FlightDemand = { urgency: () => entry.urgency, signal: controller.signal }
+    const awaited = new Awaited()
+    const demand: FlightDemand = {
+      urgency: () => entry.urgency,
+      signal: controller.signal,
+      awaits: awaited.tell,
+    }
     const work = Promise.resolve().then(() => make(demand))
     const entry: Entry = {
       id,
       controller,
       work,
+      awaited,
       plaintext: undefined,
       urgency,
       users: 0,

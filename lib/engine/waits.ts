@@ -1,5 +1,6 @@
+import { seconds } from '../log/amounts.js'
 import { silentLog, type Log } from '../log/log.js'
-import { inOneLine, pieceNumbers, seconds, type PieceSaid } from '../scheduler/explain.js'
+import { inOneLine, pieceNumbers, type PieceSaid } from '../scheduler/explain.js'
 import { NOTICED_AFTER } from '../scheduler/fetcher.js'
 import type { ByteRange, Milliseconds, SpaceId } from '../space/space.js'
 import type { WatchedFile } from './activity-file.js'

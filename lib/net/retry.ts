@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortError, AnnexfsError, reasonOf, type ErrorCode } from '../errors.js'
+import { seconds } from '../log/amounts.js'
+import type { Asking } from '../space/awaited.js'
 import type { Milliseconds } from '../space/space.js'
 import { CutOff } from './http-body.js'
 
@@ -13,21 +15,24 @@ export class Passing extends Error {
   readonly error: AnnexfsError
   /** Wait at least so long, because the server asked for it. */
   readonly after: Milliseconds
+  /** That of the answer which was the failure. */
+  readonly status: number | undefined
 
-  constructor(error: AnnexfsError, after: Milliseconds = 0) {
+  constructor(error: AnnexfsError, after: Milliseconds = 0, status?: number) {
     super(error.message, { cause: error })
     this.error = error
     this.after = after
+    this.status = status
   }
 }
 
 /** The tries of one read: at most 5 in a row without progress. */
 export class Tries {
-  readonly #signal: AbortSignal
+  readonly #asking: Asking
   #made = 0
 
-  constructor(signal: AbortSignal) {
-    this.#signal = signal
+  constructor(asking: Asking) {
+    this.#asking = asking
   }
 
   progressed(): void {
@@ -47,14 +52,26 @@ export class Tries {
     // A kept connection that the server had just closed is the usual reason: at once, then.
     const spread = failure.error instanceof CutOff && this.#made === 1 ? 0 : FIRST_WAIT * 2 ** (this.#made - 1)
     const wait = failure.after + spread / 2 + Math.random() * spread
+    const { signal, awaits } = this.#asking
+    const until = performance.now() + wait
+    const over = awaits?.(() => awaited(failure, until - performance.now()))
     try {
-      await sleep(wait, undefined, { signal: this.#signal })
+      await sleep(wait, undefined, { signal })
     } catch (error) {
       // Only the signal ends a sleep early; what we were waiting for is what the reader should be told.
-      const reason = abortError(this.#signal)
+      const reason = abortError(signal)
       throw again(reason.code, `${reason.message} while waiting to ask again: ${reasonOf(failure.error)}`, error)
+    } finally {
+      over?.()
     }
   }
+}
+
+/** `the server asked to wait 3.5 s more (HTTP 429)` */
+function awaited({ error, after, status }: Passing, left: Milliseconds): string {
+  const time = seconds(Math.max(0, left))
+  if (after === 0) return `asked again in ${time}: ${error.message}`
+  return `the server asked to wait ${time} more${status === undefined ? '' : ` (HTTP ${status})`}`
 }
 
 function again(code: ErrorCode, message: string, cause: unknown): AnnexfsError {

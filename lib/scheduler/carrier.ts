@@ -1,3 +1,4 @@
+import { Awaited } from '../space/awaited.js'
 import { pieceSize, type ByteRange, type Bytes, type Milliseconds, type PieceSpace } from '../space/space.js'
 import type { Assembly } from './assembly.js'
 import type { Supplier } from './candidates.js'
@@ -17,6 +18,8 @@ export class Carrier {
   readonly supplier: Supplier
   readonly part: CarriedPart | undefined
   readonly abort = new AbortController()
+  /** What the source says that it waits for. */
+  readonly awaited = new Awaited()
   readonly started: Milliseconds = performance.now()
   /** When the first byte came. */
   answered: Milliseconds | undefined

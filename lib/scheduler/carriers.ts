@@ -1,6 +1,7 @@
 import type { CachedSpace } from '../cache/store.js'
 import { AnnexfsError, isAnnexfsError } from '../errors.js'
 import type { Demand, Source } from '../sources/source.js'
+import type { Asking } from '../space/awaited.js'
 import { pieceBuffers } from '../space/piece-buffers.js'
 import type { Bytes, PieceSpace, Urgency } from '../space/space.js'
 import { checkPiece, type Piece } from '../verify/piece.js'
@@ -91,7 +92,7 @@ export class Carriers {
   /** Brings neighbouring pieces from one source. */
   start(supplier: Supplier, run: readonly number[], urgency: Urgency): Carrier {
     const carrier = new Carrier(this.#options.space, supplier, run)
-    this.#launch(carrier, (signal) => this.#carry(carrier, { urgency, signal }))
+    this.#launch(carrier, (asking) => this.#carry(carrier, { urgency, ...asking }))
     return carrier
   }
 
@@ -102,7 +103,7 @@ export class Carriers {
     const assembly = new Assembly({ start: first.range.start, end: last.range.end })
     for (const { helper, range } of parts) {
       const carrier = new Carrier(this.#options.space, helper.supplier, [index], { range, assembly })
-      this.#launch(carrier, (signal) => this.#carryPart(carrier, index, { urgency: 'read', signal }))
+      this.#launch(carrier, (asking) => this.#carryPart(carrier, index, { urgency: 'read', ...asking }))
     }
   }
 
@@ -116,7 +117,7 @@ export class Carriers {
     return pieces
   }
 
-  #launch(carrier: Carrier, carry: (signal: AbortSignal) => Promise<void>): void {
+  #launch(carrier: Carrier, carry: (asking: Asking) => Promise<void>): void {
     const { budget, flights } = this.#options
     const { place } = carrier.supplier
     this.#all.add(carrier)
@@ -124,7 +125,7 @@ export class Carriers {
     place.begin(carrier.expected)
     budget.take(carrier.reserved)
     for (const index of carrier.run) flights.get(index)?.carriers.add(carrier)
-    const running: Promise<void> = carry(carrier.abort.signal)
+    const running: Promise<void> = carry({ signal: carrier.abort.signal, awaits: carrier.awaited.tell })
       .catch((error: unknown) => {
         // Stopped by us: nobody wants its pieces any more, or another was faster.
         if (!carrier.abort.signal.aborted) this.#options.onFailure(carrier, error)

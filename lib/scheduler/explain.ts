@@ -1,4 +1,5 @@
 import { attemptText, type Attempt } from '../errors.js'
+import { seconds } from '../log/amounts.js'
 import type { Milliseconds, PieceSpace } from '../space/space.js'
 import { pieceSize } from '../space/space.js'
 import type { Supplier } from './candidates.js'
@@ -48,6 +49,8 @@ export function explain(
     return { source: carrier.supplier.source.name, what: outcome }
 
     function progress(): string {
+      const awaited = carrier.awaited.now
+      if (awaited !== undefined) return awaited
       const [first = flight.index] = carrier.left
       if (first !== flight.index) return `brings piece ${first} first`
       return `${carrier.unfinished} of ${size} bytes, nothing for ${seconds(now - carrier.lastProgress)}`
@@ -106,15 +109,18 @@ function unanswered(asked: readonly string[] | undefined, looking: boolean): rea
   return asked.map((source) => ({ source, what: HAS_NOT_SAID }))
 }
 
+/** Of a source that asked for some quiet. */
+export function closedText(supplier: Supplier, now: Milliseconds): string | undefined {
+  if (!isClosed(supplier, now)) return undefined
+  return `wants no requests for ${seconds((supplier.holding.closedUntil?.() ?? now) - now)}`
+}
+
 function state(supplier: Supplier, now: Milliseconds): string {
   const { place, rest, holding } = supplier
-  if (isClosed(supplier, now)) return `wants no requests for ${seconds((holding.closedUntil?.() ?? now) - now)}`
+  const closed = closedText(supplier, now)
+  if (closed !== undefined) return closed
   if (rest.restsUntil > now) return `rests for ${seconds(rest.restsUntil - now)} after ${rest.failures} failures`
   if (place.rests(now)) return `its server fails, rests for ${seconds(place.health(now).restsUntil - now)}`
   if (place.active >= holding.parallel) return `busy with ${place.active} requests`
   return 'not asked for this piece'
-}
-
-export function seconds(duration: Milliseconds): string {
-  return `${(duration / 1000).toFixed(1)} s`
 }

@@ -180,7 +180,7 @@ export class Fetcher {
     this.#flights.set(index, flight)
     const promise = flight.join(demand, (error) => {
       this.#abandon(flight)
-      return timedOut(error, this.#wait(flight), this.#supply.found === undefined ? undefined : this.sourceNames)
+      return timedOut(error, this.#wait(flight), this.#supply.found === undefined ? undefined : this.#supply.trusted)
     })
     this.#schedulePump()
     return release === undefined ? promise : promise.finally(release)

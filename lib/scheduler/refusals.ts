@@ -1,5 +1,8 @@
 import { AnnexfsError, attemptText, type Attempt } from '../errors.js'
-import { HAS_NOT_SAID, seconds, type Wait } from './explain.js'
+import { seconds } from '../log/amounts.js'
+import type { Milliseconds } from '../space/space.js'
+import type { Supplier } from './candidates.js'
+import { closedText, HAS_NOT_SAID, type Wait } from './explain.js'
 import { hasPiece } from './offers.js'
 import type { Trust } from './trust.js'
 
@@ -7,18 +10,18 @@ import type { Trust } from './trust.js'
 
 /**
  * A deadline's error says what was being tried.
- * @param usable names of the sources that could have been asked; undefined while nobody knows them.
+ * @param usable the sources that could have been asked; undefined while nobody knows them.
  */
-export function timedOut(error: AnnexfsError, wait: Wait, usable: readonly string[] | undefined): AnnexfsError {
+export function timedOut(error: AnnexfsError, wait: Wait, usable: readonly Supplier[] | undefined): AnnexfsError {
   if (error.code !== 'TIMED_OUT') return error
   const { flight, refused, asked = [], now } = wait
   const running = [...flight.carriers].map((carrier) => ({
     source: carrier.supplier.source.name,
-    reason: `no answer for ${seconds(now - carrier.lastProgress)}`,
+    reason: carrier.awaited.now ?? `no answer for ${seconds(now - carrier.lastProgress)}`,
   }))
   const silent = asked.map((source) => ({ source, reason: HAS_NOT_SAID }))
   const attempts = [...flight.attempts, ...refused, ...running, ...silent]
-  const tried = attempts.length > 0 ? attempts : queued(usable)
+  const tried = attempts.length > 0 ? attempts : queued(usable, now)
   const listed = tried.map(attemptText).join('; ')
   return new AnnexfsError('TIMED_OUT', listed === '' ? error.message : `${error.message} (${listed})`, {
     attempts: tried,
@@ -26,9 +29,12 @@ export function timedOut(error: AnnexfsError, wait: Wait, usable: readonly strin
   })
 }
 
-function queued(usable: readonly string[] | undefined): Attempt[] {
+function queued(usable: readonly Supplier[] | undefined, now: Milliseconds): Attempt[] {
   if (usable === undefined) return [{ source: 'looking for sources', reason: 'no answer yet' }]
-  return usable.map((source) => ({ source, reason: 'busy with earlier reads that have no answer yet' }))
+  return usable.map((one) => ({
+    source: one.source.name,
+    reason: closedText(one, now) ?? 'busy with earlier reads that have no answer yet',
+  }))
 }
 
 /** All sources have failed, or there are none. */

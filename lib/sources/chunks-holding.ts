@@ -212,7 +212,7 @@ export class StoredContent implements Holding {
         if ((object.size ?? 0) > most) {
           throw new AnnexfsError('CORRUPT', `encrypted part ${part.index + 1} has ${object.size} bytes for ${size}`)
         }
-        const source = object.all(most, { urgency: flight.urgency(), signal: flight.signal })
+        const source = object.all(most, { ...flight, urgency: flight.urgency() })
         return await cipher.decrypt(source, { ...flight, size, most: size })
       } finally {
         // All of it was read, or it is not to be trusted; the plaintext is what is kept.

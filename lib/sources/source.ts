@@ -1,3 +1,4 @@
+import type { Asking } from '../space/awaited.js'
 import type { ByteRange, Bytes, Milliseconds, PieceSpace, Urgency } from '../space/space.js'
 import type { VerifiedPiece } from '../verify/piece.js'
 
@@ -70,7 +71,6 @@ export interface Holding {
  */
 export type Room = (at: Bytes) => Uint8Array | undefined
 
-export interface Demand {
+export interface Demand extends Asking {
   readonly urgency: Urgency
-  readonly signal: AbortSignal
 }

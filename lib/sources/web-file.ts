@@ -5,6 +5,7 @@ import { CutOff, type HttpBody } from '../net/http-body.js'
 import type { Authorize, WebReads } from '../net/http-client.js'
 import { Passing, Tries } from '../net/retry.js'
 import { shownUrl } from '../net/url.js'
+import type { Asking } from '../space/awaited.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import { SequentialBody } from './sequential.js'
 import type { Measured, Room } from './source.js'
@@ -46,8 +47,8 @@ export class WebFile {
   /** Where the last answer came from, after redirects: asked first. */
   #resolved: URL | undefined
   #sequential: SequentialBody | undefined
-  /** What the server said when it wanted no requests for a while, or had nothing. */
-  #closed: { readonly until: Milliseconds; readonly error: AnnexfsError; readonly passing: boolean } | undefined
+  /** What the server said when it wanted no requests for a while, or had nothing (then it is none that passes). */
+  #closed: { readonly until: Milliseconds; readonly error: AnnexfsError | Passing } | undefined
 
   /**
    * @param validator as {@link measure} gave it: other content is refused.
@@ -66,12 +67,13 @@ export class WebFile {
 
   /** Until when (`performance.now()`) the server asked for no requests; 0 when it did not. */
   get closedUntil(): Milliseconds {
-    return this.#closed?.passing === true ? this.#closed.until : 0
+    return this.#closed?.error instanceof Passing ? this.#closed.until : 0
   }
 
   /** Whether an answer not long ago said that there is nothing here. */
   get gone(): boolean {
-    return this.#closed !== undefined && !this.#closed.passing && performance.now() < this.#closed.until
+    if (this.#closed === undefined || this.#closed.error instanceof Passing) return false
+    return performance.now() < this.#closed.until
   }
 
   /**
@@ -81,17 +83,17 @@ export class WebFile {
   async *read(
     range: ByteRange,
     length: Bytes,
-    signal: AbortSignal,
+    asking: Asking,
     room?: Room,
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const tries = new Tries(signal)
+    const tries = new Tries(asking)
     let at = range.start
     while (at < range.end) {
-      throwIfAborted(signal)
+      throwIfAborted(asking.signal)
       const before = at
       try {
         const left = { start: at, end: range.end }
-        for await (const bytes of this.#attempt(left, length, at > range.start, signal, room)) {
+        for await (const bytes of this.#attempt(left, length, at > range.start, asking, room)) {
           at += bytes.byteLength
           yield bytes
         }
@@ -109,15 +111,16 @@ export class WebFile {
    * @param most bytes; more is CORRUPT.
    * @throws AnnexfsError as {@link read}.
    */
-  async *all(most: Bytes, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-    const tries = new Tries(signal)
+  async *all(most: Bytes, asking: Asking): AsyncGenerator<Uint8Array, void, undefined> {
+    const { signal } = asking
+    const tries = new Tries(asking)
     let at = 0
     let length: Bytes | undefined
     while (length === undefined || at < length) {
       throwIfAborted(signal)
       try {
         if (at > 0 && length !== undefined) {
-          yield* this.read({ start: at, end: length }, length, signal)
+          yield* this.read({ start: at, end: length }, length, asking)
           return
         }
         const answer = await this.#ask({ signal })
@@ -147,8 +150,9 @@ export class WebFile {
   }
 
   /** Size and version by HEAD, else by asking for the first byte; undefined when the server does not tell the size. */
-  async measure(signal: AbortSignal): Promise<Measured | undefined> {
-    const tries = new Tries(signal)
+  async measure(asking: Asking): Promise<Measured | undefined> {
+    const { signal } = asking
+    const tries = new Tries(asking)
     for (;;) {
       try {
         return (await this.#measured('HEAD', signal)) ?? (await this.#measured('GET', signal))
@@ -168,9 +172,10 @@ export class WebFile {
     range: ByteRange,
     length: Bytes,
     resumed: boolean,
-    signal: AbortSignal,
+    asking: Asking,
     room: Room | undefined,
   ): AsyncGenerator<Uint8Array, void, undefined> {
+    const { signal } = asking
     if (this.#sequential !== undefined) {
       yield* this.#sequential.read(range, signal)
       return
@@ -260,7 +265,8 @@ export class WebFile {
   ): Promise<HttpBody> {
     const left = (this.#closed?.until ?? 0) - performance.now()
     if (this.#closed !== undefined && left > 0) {
-      throw this.#closed.passing ? new Passing(this.#closed.error, left) : this.#closed.error
+      const { error } = this.#closed
+      throw error instanceof Passing ? new Passing(error.error, left, error.status) : error
     }
     const [resolved, first] = [this.#resolved, this.#url]
     let sent: Readonly<Record<string, string>> = {}
@@ -302,15 +308,16 @@ export class WebFile {
     const error = told ?? new AnnexfsError('UNAVAILABLE', `${this.#shown}: the server answered ${status}`)
     if (PASSING.has(status)) {
       const after = retryAfter(answer)
-      if (after !== undefined) this.#close(error, Math.min(after, LONGEST_CLOSED), true)
-      return new Passing(error, after)
+      const passing = new Passing(error, after, status)
+      if (after !== undefined) this.#close(passing, Math.min(after, LONGEST_CLOSED))
+      return passing
     }
-    if (status === 404 || status === 410) this.#close(error, GONE_FOR, false)
+    if (status === 404 || status === 410) this.#close(error, GONE_FOR)
     return error
   }
 
-  #close(error: AnnexfsError, duration: Milliseconds, passing: boolean): void {
-    this.#closed = { until: performance.now() + duration, error, passing }
+  #close(error: AnnexfsError | Passing, duration: Milliseconds): void {
+    this.#closed = { until: performance.now() + duration, error }
   }
 
   /** That an answer is of the version and size that we read, uncompressed. */

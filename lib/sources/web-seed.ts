@@ -59,7 +59,7 @@ export function webSeedSource(options: WebSeedOptions): Source {
             const part = overlap(range, file)
             if (part.start >= part.end) continue
             if (file.padding) yield* zeros(part.end - part.start)
-            else yield* webFile(index, file).read(part, file.length, demand.signal)
+            else yield* webFile(index, file).read(part, file.length, demand)
           }
         },
       })

@@ -50,12 +50,12 @@ export function webSource(options: WebSourceOptions): Source {
         closedUntil: () => file.closedUntil,
         read: async function* (range, demand, room) {
           checkInside(range, space.length, name)
-          yield* file.read(range, space.length, demand.signal, room)
+          yield* file.read(range, space.length, demand, room)
         },
       }
       return Promise.resolve(holding)
     },
-    measure: (signal) => file.measure(signal),
+    measure: (signal) => file.measure({ signal }),
     close: () => file.close(),
   }
 }

@@ -164,7 +164,7 @@ class LfsServer {
   }
 
   async #batch(object: LfsObject, signal: AbortSignal): Promise<LfsAction | undefined> {
-    const tries = new Tries(signal)
+    const tries = new Tries({ signal })
     let endpoint = await this.#endpointNow(signal)
     const session = this.#access?.session()
     const body = batchRequest(object)
@@ -212,7 +212,7 @@ function refusalOf(answer: Pick<HttpBody, 'status' | 'header'>, where: string): 
     return new AnnexfsError('FORBIDDEN', `${where}: the server refuses (${status}); ${CREDENTIAL_ADVICE}`)
   }
   const error = new AnnexfsError('UNAVAILABLE', `${where}: the server answered ${status}`)
-  return PASSING.has(status) ? new Passing(error, retryAfter(answer as HttpBody)) : error
+  return PASSING.has(status) ? new Passing(error, retryAfter(answer as HttpBody), status) : error
 }
 
 function gone(name: string): never {

@@ -40,16 +40,16 @@ export function httpObject(options: HttpObjectOptions): StoredObject {
     ...(size === undefined ? {} : { size }),
     closedUntil: () => file.closedUntil,
     read: async function* (range, demand) {
-      measured ??= (await file.measure(demand.signal))?.size
+      measured ??= (await file.measure(demand))?.size
       if (measured === undefined) {
         throw new AnnexfsError('UNAVAILABLE', `${name}: the server does not tell the size of ${shownUrl(url)}`)
       }
       checkInside(range, measured, name)
-      yield* file.read(range, measured, demand.signal)
+      yield* file.read(range, measured, demand)
     },
     all: async function* (most, demand) {
-      if (size === undefined) yield* file.all(most, demand.signal)
-      else if (size <= most) yield* file.read({ start: 0, end: size }, size, demand.signal)
+      if (size === undefined) yield* file.all(most, demand)
+      else if (size <= most) yield* file.read({ start: 0, end: size }, size, demand)
       else throw new AnnexfsError('CORRUPT', `${name}: ${shownUrl(url)} has ${size} bytes, more than ${most}`)
     },
     close: () => file.close(),

@@ -113,7 +113,7 @@ export class Places {
   async #look(url: string, signal: AbortSignal): Promise<Look> {
     const { access, client, log, name } = this.#options
     const session = access.session()
-    const tries = new Tries(signal)
+    const tries = new Tries({ signal })
     const ask = { authorize: session.authorize }
     for (let challenges = 0; ;) {
       throwIfAborted(signal)
@@ -147,7 +147,7 @@ function lookOf(answer: HttpBody, name: string): Look {
   if (status === 404 || status === 410) return { kind: 'absent' }
   if (status === 401 || status === 403) return { kind: 'forbidden' }
   const error = new AnnexfsError('UNAVAILABLE', `${name}: ${shownUrl(answer.url)}: the server answered ${status}`)
-  throw PASSING.has(status) ? new Passing(error, retryAfter(answer)) : error
+  throw PASSING.has(status) ? new Passing(error, retryAfter(answer), status) : error
 }
 
 function usualFirst(urls: readonly string[], usual: string | undefined): readonly string[] {

@@ -30,7 +30,7 @@ export function p2pObject(options: P2pObjectOptions): StoredObject {
   /** From `start` on to `end`, or to what the server says is the end. */
   async function* stream(range: ByteRange | undefined, most: Bytes, demand: Demand): AsyncGenerator<Uint8Array> {
     const { signal } = demand
-    const tries = new Tries(signal)
+    const tries = new Tries(demand)
     let at = range?.start ?? 0
     let total = size
     while (range === undefined ? total === undefined || at < total : at < range.end) {

@@ -96,7 +96,7 @@ export function p2pHttpStore({ remote, annex, client, log }: StoreContext, place
   /** Undefined when the server does not know the version. */
   const ask = async (url: string, signal: AbortSignal): Promise<boolean | undefined> => {
     const session = access.session()
-    const tries = new Tries(signal)
+    const tries = new Tries({ signal })
     for (let challenges = 0; ;) {
       const answer = await client.post(url, { signal, body: '', authorize: session.authorize, most: 64 * 1024 })
       if (answer.status === 404) return undefined
@@ -171,7 +171,7 @@ function refusal(answer: Pick<HttpBody, 'status' | 'url' | 'header'>, name: stri
     return new AnnexfsError('FORBIDDEN', `${name}: the server refuses (${status}); ${CREDENTIAL_ADVICE}`)
   }
   const error = new AnnexfsError('UNAVAILABLE', `${name}: the server answered ${status}`)
-  return PASSING.has(status) ? new Passing(error, retryAfter(answer as HttpBody)) : error
+  return PASSING.has(status) ? new Passing(error, retryAfter(answer as HttpBody), status) : error
 }
 
 /** As in a path or query: keys that are not UTF-8, or look as if they were encoded so, are `[base64url]`. */

@@ -9,9 +9,11 @@ import { Slots } from '../../lib/slots.js'
 import type { Demand } from '../../lib/sources/source.js'
 import { privateRoom, Scratch, type Room } from '../../lib/cache/scratch.js'
 import { silentLog } from '../../lib/log/log.js'
+import { Awaited } from '../../lib/space/awaited.js'
 import { until } from '../support/peers.js'
 import { temporaryFolder } from '../support/temp.js'
 
+const LIMIT = { timeout: 180_000 }
 const never = new AbortController().signal
 const DEMAND: Demand = { urgency: 'read', signal: never }
 
@@ -38,6 +40,30 @@ async function taken(body: AsyncIterable<Uint8Array>): Promise<number> {
   for await (const part of body) length += part.byteLength
   return length
 }
+
+test('readers that wait for a decryption know what it waits for', LIMIT, async () => {
+  const plaintexts = new Plaintexts({ memory: 1000, files: 1, idle: 500 })
+  let go: () => void = () => undefined
+  const gate = new Promise<void>((resolve) => (go = resolve))
+  const make = async ({ awaits }: FlightDemand): Promise<Plaintext> => {
+    const over = awaits?.(() => 'the server asked to wait')
+    await gate
+    over?.()
+    return watched(100)
+  }
+  const waiting = [new Awaited(), new Awaited()]
+  const reads = waiting.map((one) =>
+    taken(plaintexts.read('a', make, { start: 0, end: 10 }, { ...DEMAND, awaits: one.tell })),
+  )
+  const said = ['the server asked to wait', 'the server asked to wait']
+  await until('both know it', () => waiting.every(({ now }, index) => now === said[index]))
+  go()
+  await Promise.all(reads)
+  assert.deepEqual(
+    waiting.map(({ now }) => now),
+    [undefined, undefined],
+  )
+})
 
 test(
   'readers of one object share one decryption, and its bytes are kept for the next',

@@ -233,6 +233,31 @@ test('the error at a deadline says what was being tried', async () => {
   fetcher.close()
 })
 
+test('what a source says that it waits for is told instead of its silence, until it is over', async () => {
+  const gate = withResolvers()
+  const polite = memorySource(bytes, {
+    name: 'polite',
+    before: async (_range, _given, demand) => {
+      const over = demand.awaits?.(() => 'the server asked to wait 4.0 s more (HTTP 429)')
+      await Promise.race([gate.promise, hang(demand.signal)])
+      over?.()
+      await hang(demand.signal)
+    },
+  })
+  const fetcher = fetcherOf([polite])
+  const over = new AbortController()
+  const first = fetcher.fetch(0, { urgency: 'read', signal: over.signal })
+  const second = fetcher.fetch(0, read)
+  const said = (): string => inOneLine([fetcher.explain(0) ?? assert.fail()])
+  await until('it says so', () => /asked \d\.\d s ago, the server asked to wait 4\.0 s more \(HTTP 429\)$/.test(said()))
+  over.abort(new AnnexfsError('TIMED_OUT', 'it took too long'))
+  await assert.rejects(first, { message: 'it took too long (polite: the server asked to wait 4.0 s more (HTTP 429))' })
+  gate.resolve()
+  await until('it waits for bytes', () => /0 of 1000 bytes, nothing for \d\.\d s$/.test(said()))
+  fetcher.close()
+  await assert.rejects(second, (error) => isAnnexfsError(error, 'ABORTED'))
+})
+
 test('the error at a deadline names the sources that have not said whether they have it', async () => {
   const silent = memorySource(bytes, { name: 'silent', find: () => new Promise<never>(() => undefined) })
   const fetcher = fetcherOf([silent, memorySource(bytes, { name: 'empty', find: async () => false })])

@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import type { Engine, EngineOptions } from '../../lib/engine/engine.js'
 import type { WatchedFile } from '../../lib/engine/activity-file.js'
+import { AnnexfsError, isAnnexfsError } from '../../lib/errors.js'
+import { textLog } from '../../lib/log/log.js'
 import { metrics } from '../../lib/status/metrics.js'
 import type { PieceMap, Station } from '../../lib/status/snapshot.js'
 import { stationOf } from '../../lib/status/station.js'
@@ -167,6 +169,37 @@ test('a read that waits says for what, and one that failed is remembered', LIMIT
   const everything = JSON.stringify(await station.snapshot()) + (await metrics(station))
   assert.ok(!everything.includes('secret'), 'no query of a URL shows')
   mode = 'serve'
+  file.close()
+})
+
+test('a read that waits because the server asked for patience says that', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const content = pseudoRandom(MIB, 'x')
+  const server = await httpServer(t, (request, response) => {
+    if (request.method === 'HEAD') {
+      response.writeHead(200, { 'Content-Length': content.length, 'Accept-Ranges': 'bytes', ETag: '"1"' }).end()
+    } else response.writeHead(429, { 'Retry-After': '25', 'Content-Length': 0 }).end()
+  })
+  const repository = await world.repository('a')
+  await world.annex('a', 'addurl', '--quiet', '--relaxed', '--file=x', `${server.url}/x`)
+  await world.git('a', 'commit', '--quiet', '-m', 'url')
+  const lines: string[] = []
+  const log = textLog('info', (line) => lines.push(line))
+  const { station, open } = await watched(t, repository, { allowAddresses: ['127.0.0.0/8'], log })
+  const file = await open('/x')
+  const over = new AbortController()
+  const waiting = Promise.resolve(file.read(300_000, 100, Buffer.alloc(100), over.signal))
+  const asked = String.raw`the server asked to wait \d+\.\d s more \(HTTP 429\)`
+  const ended = assert.rejects(waiting, (error) => {
+    assert.ok(isAnnexfsError(error, 'TIMED_OUT'))
+    assert.match(error.message, new RegExp(`web \\(${server.url}/x\\): ${asked}`))
+    return true
+  })
+  const what = async (): Promise<string> => (await station.snapshot()).waiting[0]?.what ?? ''
+  await until('the status says it', async () => new RegExp(`asked \\d+\\.\\d s ago, ${asked}`).test(await what()))
+  await until('the log says it', () => lines.some((line) => new RegExp(` waits for piece 2: .*${asked}`).test(line)))
+  over.abort(new AnnexfsError('TIMED_OUT', 'reading /x took longer than 3000 ms'))
+  await ended
   file.close()
 })
 
