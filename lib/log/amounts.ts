@@ -14,13 +14,22 @@ const UNITS: readonly (readonly [name: string, size: Bytes])[] = [
 ]
 
 /** `3.1 of 24.0 MiB`, `0.0 of 700.0 KiB`, `77 of 512 B`: both in the unit of the total. */
-export function shareOf(done: Bytes, total: Bytes): string {
+function shareOf(done: Bytes, total: Bytes): string {
   const [name, size] = unitOf(total)
   return `${inUnit(done, size)} of ${inUnit(total, size)} ${name}`
 }
 
+/** A flow that brought nothing for so long stands still, for all that people can see. */
+const STILL: Milliseconds = 1_000
+
+/** How far something is that is coming: `3.1 of 24.0 MiB`, `3.1 MiB so far`, and for how long it stood still. */
+export function progress(done: Bytes, total: Bytes | undefined, still: Milliseconds): string {
+  const share = total === undefined ? `${amount(done)} so far` : shareOf(done, total)
+  return still < STILL ? share : `${share}, nothing for ${seconds(still)}`
+}
+
 /** `3.1 MiB`. */
-export function amount(bytes: Bytes): string {
+function amount(bytes: Bytes): string {
   const [name, size] = unitOf(bytes)
   return `${inUnit(bytes, size)} ${name}`
 }

@@ -5,6 +5,8 @@ import { AnnexfsError, isAnnexfsError, reasonOf, throwIfAborted } from '../error
 import type { Log } from '../log/log.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import type { ObjectStore, StoredObject } from '../stores/store.js'
+import { progress } from '../log/amounts.js'
+import type { Asking } from '../space/awaited.js'
 import { joined, partsOf, type ContentPart } from './chunks.js'
 import type { Layout } from './chunks-layout.js'
 import { OpenParts } from './chunks-open.js'
@@ -213,7 +215,8 @@ export class StoredContent implements Holding {
           throw new AnnexfsError('CORRUPT', `encrypted part ${part.index + 1} has ${object.size} bytes for ${size}`)
         }
         const source = object.all(most, { ...flight, urgency: flight.urgency() })
-        return await cipher.decrypt(source, { ...flight, size, most: size })
+        const told = tellingProgress(source, whatOf(chosen.layout, part), object.size, flight)
+        return await cipher.decrypt(told, { ...flight, size, most: size })
       } finally {
         // All of it was read, or it is not to be trusted; the plaintext is what is kept.
         borrowed.release(true)
@@ -244,6 +247,31 @@ async function choose(
     }
   }
   return failure === undefined ? {} : { error: failure }
+}
+
+function whatOf({ count }: Layout, { index }: ContentPart): string {
+  return count === 1 ? 'the whole object' : `the whole of part ${index + 1} of ${count}`
+}
+
+/** `source`, all of which has to come before any of it can be given; those who wait for that are told how far it is. */
+async function* tellingProgress(
+  source: AsyncIterable<Uint8Array>,
+  what: string,
+  size: Bytes | undefined,
+  { awaits }: Asking,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let come = 0
+  let moved = performance.now()
+  const over = awaits?.(() => `${what} is coming, ${progress(come, size, performance.now() - moved)}`)
+  try {
+    for await (const bytes of source) {
+      come += bytes.byteLength
+      moved = performance.now()
+      yield bytes
+    }
+  } finally {
+    over?.()
+  }
 }
 
 function checkSize(object: StoredObject, { range, index }: ContentPart): void {

@@ -66,7 +66,7 @@ export async function openLegacyChunks(
       ...common,
       size,
       whole: true,
-      read: (range, { signal }) => body.read(range, signal),
+      read: (range, within) => body.read(range, within),
       close: () => body.close(),
     }
   }

@@ -33,7 +33,7 @@ export function gitBlobSource(options: GitBlobSourceOptions): Source {
         has: (range) => inside(range, space.length),
         read: async function* (range, demand) {
           checkInside(range, space.length, name)
-          if (range.end > range.start) yield* stream.read(range, demand.signal)
+          if (range.end > range.start) yield* stream.read(range, demand)
         },
       }
     },

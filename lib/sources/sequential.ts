@@ -1,5 +1,7 @@
 import { Changes } from '../changes.js'
 import { abortError, AnnexfsError, throwIfAborted } from '../errors.js'
+import { progress } from '../log/amounts.js'
+import type { Asking } from '../space/awaited.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 
 /** A body from its first byte on; ends early when the signal fires. */
@@ -31,12 +33,14 @@ export class SequentialBody {
   }
 
   /** The bytes of `range`. @throws what `open` throws, CORRUPT when the body is of another length, ABORTED. */
-  async *read(range: ByteRange, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  async *read(range: ByteRange, { signal, awaits }: Asking): AsyncGenerator<Uint8Array, void, undefined> {
     const reader = new Reader(range, signal)
     const stream = await this.#attach(reader, range.start, signal)
+    const over = awaits?.(() => stream.farFrom(range.start))
     try {
       yield* reader.bytes(() => stream.wake())
     } finally {
+      over?.()
       stream.remove(reader)
       this.#changes.tell()
     }
@@ -78,6 +82,7 @@ export class SequentialBody {
 class Stream {
   /** Offset of the next byte that the body gives. */
   at: Bytes = 0
+  #moved: Milliseconds = performance.now()
   readonly #readers = new Set<Reader>()
   readonly #stopping = new AbortController()
   readonly #open: OpenBody
@@ -100,6 +105,13 @@ class Stream {
 
   get idle(): boolean {
     return this.#readers.size === 0
+  }
+
+  /** What a read from `start` on waits for while the stream has not got there. */
+  farFrom(start: Bytes): string | undefined {
+    if (this.at >= start) return undefined
+    const still = performance.now() - this.#moved
+    return `the whole content is coming from its start, ${progress(this.at, this.#length, still)}`
   }
 
   start(): void {
@@ -143,6 +155,7 @@ class Stream {
       for (const reader of this.#readers) reader.offer(chunk, this.at)
       this.#keep(chunk)
       this.at += chunk.byteLength
+      this.#moved = performance.now()
       while (!signal.aborted && !this.#wanted()) await new Promise<void>((resolve) => (this.#wake = resolve))
       throwIfAborted(signal)
     }

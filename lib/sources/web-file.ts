@@ -177,7 +177,7 @@ export class WebFile {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const { signal } = asking
     if (this.#sequential !== undefined) {
-      yield* this.#sequential.read(range, signal)
+      yield* this.#sequential.read(range, asking)
       return
     }
     const ifRange = resumed ? this.#tag : undefined

@@ -2,7 +2,9 @@ import { openFile } from '../cache/folder.js'
 import type { Scratch, ScratchFile } from '../cache/scratch.js'
 import { Changes } from '../changes.js'
 import { abortError, AnnexfsError, isAnnexfsError, reasonOf, systemCode, throwIfAborted } from '../errors.js'
+import { progress } from '../log/amounts.js'
 import type { Log } from '../log/log.js'
+import type { Asking } from '../space/awaited.js'
 import type { ByteRange, Bytes, Milliseconds } from '../space/space.js'
 import { checkInside } from '../sources/range.js'
 import { checkFile } from './whole-check.js'
@@ -46,6 +48,8 @@ interface Run {
   error?: Error
   /** Nobody wanted it any more. */
   cancelled: boolean
+  /** What it is about, for those who wait. */
+  stage: 'waits for others' | 'waits for room' | 'comes' | 'is checked'
 }
 
 /**
@@ -66,6 +70,8 @@ export class WholeTransfer {
   /** The file's bytes below this are the object's. */
   #usable: Bytes = 0
   #progress: Bytes = 0
+  /** What there is of it, told or seen, and since when it has been no more. */
+  #come: { readonly bytes: Bytes; readonly since: Milliseconds } = { bytes: 0, since: 0 }
   #size: Bytes | undefined
   #closed = false
   readonly #changes = new Changes()
@@ -81,14 +87,14 @@ export class WholeTransfer {
     return this.#size
   }
 
-  async *read(range: ByteRange, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  async *read(range: ByteRange, asking: Asking): AsyncGenerator<Uint8Array, void, undefined> {
     const { object, what } = this.#options
     if (object.size !== undefined) checkInside(range, object.size, what)
     this.#enter()
     try {
       let wrongs = this.#wrongs
       for (let at = range.start; at < range.end;) {
-        const usable = await this.#beyond(at, signal)
+        const usable = await this.#beyond(at, asking)
         if (wrongs !== this.#wrongs) {
           this.#checkUnread(at === range.start)
           wrongs = this.#wrongs
@@ -105,13 +111,13 @@ export class WholeTransfer {
     }
   }
 
-  async *all(most: Bytes, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  async *all(most: Bytes, asking: Asking): AsyncGenerator<Uint8Array, void, undefined> {
     this.#enter()
     try {
       let at = 0
       let wrongs = this.#wrongs
       for (;;) {
-        const usable = await this.#beyond(at, signal)
+        const usable = await this.#beyond(at, asking)
         if (wrongs !== this.#wrongs) {
           this.#checkUnread(at === 0)
           wrongs = this.#wrongs
@@ -194,15 +200,36 @@ export class WholeTransfer {
   }
 
   /** Waits until there is something beyond `at`, or the end is known. @returns up to where the file can be read. */
-  async #beyond(at: Bytes, signal: AbortSignal): Promise<Bytes> {
-    for (;;) {
-      throwIfAborted(signal)
-      if (this.#size !== undefined) return this.#size
-      if (this.#usable > at) return this.#usable
-      if (this.#closed) throw new AnnexfsError('ABORTED', `${this.#options.what}: the remote was closed`)
-      const run = (this.#run ??= this.#start())
-      await this.#changes.next(signal)
-      if (run.error !== undefined && !run.cancelled && this.#usable <= at) throw run.error
+  async #beyond(at: Bytes, { signal, awaits }: Asking): Promise<Bytes> {
+    let over: (() => void) | undefined
+    try {
+      for (;;) {
+        throwIfAborted(signal)
+        if (this.#size !== undefined) return this.#size
+        if (this.#usable > at) return this.#usable
+        if (this.#closed) throw new AnnexfsError('ABORTED', `${this.#options.what}: the remote was closed`)
+        const run = (this.#run ??= this.#start())
+        over ??= awaits?.(() => this.#awaited())
+        await this.#changes.next(signal)
+        if (run.error !== undefined && !run.cancelled && this.#usable <= at) throw run.error
+      }
+    } finally {
+      over?.()
+    }
+  }
+
+  #awaited(): string | undefined {
+    switch (this.#run?.stage) {
+      case 'waits for others':
+        return 'only gives whole objects, and other transfers have to end first'
+      case 'waits for room':
+        return 'only gives whole objects, and the cache has no room for this one now'
+      case 'comes':
+        return `the whole object is coming, ${this.#share()}`
+      case 'is checked':
+        return 'the whole object has come and is compared with its key'
+      case undefined:
+        return undefined
     }
   }
 
@@ -219,7 +246,12 @@ export class WholeTransfer {
   }
 
   #start(): Run {
-    const run: Run = { control: new AbortController(), ended: Promise.resolve(), cancelled: false }
+    const run: Run = {
+      control: new AbortController(),
+      ended: Promise.resolve(),
+      cancelled: false,
+      stage: 'waits for others',
+    }
     run.ended = this.#bring(run).then(
       () => this.#finished(run, undefined),
       (error: unknown) => this.#finished(run, error),
@@ -248,9 +280,12 @@ export class WholeTransfer {
     const { slots, store, object, log, what } = this.#options
     const { signal } = run.control
     const leave = await slots.take(signal)
+    run.stage = 'waits for room'
     let looking: NodeJS.Timeout | undefined
     try {
       const file = (this.#file ??= await this.#room(signal))
+      run.stage = 'comes'
+      this.#come = { bytes: 0, since: performance.now() }
       const started = Date.now()
       let said = started
       let look = Promise.resolve()
@@ -270,7 +305,7 @@ export class WholeTransfer {
         await look
       }
       throwIfAborted(signal)
-      await this.#complete(file, signal)
+      await this.#complete(run, file)
       log.info('transferred', { transfer: what, bytes: this.#size, ms: Date.now() - started })
     } catch (error) {
       // What is wrong is no beginning for another try.
@@ -291,10 +326,10 @@ export class WholeTransfer {
     await file?.remove()
   }
 
+  /** `3.1 of 24.0 MiB` */
   #share(): string {
-    const { size } = this.#options.object
-    const mib = `${(this.#progress / 1_048_576).toFixed(1)} MiB`
-    return size === undefined || size === 0 ? mib : `${Math.floor((100 * this.#progress) / size)} % (${mib})`
+    const { bytes, since } = this.#come
+    return progress(bytes, this.#options.object.size, performance.now() - since)
   }
 
   async #room(signal: AbortSignal): Promise<ScratchFile> {
@@ -314,6 +349,9 @@ export class WholeTransfer {
     const { object, store, what } = this.#options
     try {
       const status = await sizeOnDisk(file.path)
+      // Not all tell how far they are; what they have only set aside for the file takes no blocks.
+      const come = this.#progress > 0 ? this.#progress : Math.min(status.size, status.blocks * 512)
+      if (come !== this.#come.bytes) this.#come = { bytes: come, since: performance.now() }
       if (object.size !== undefined && status.size > object.size) throw this.#otherSize(status.size)
       const held = await file.hold(Math.max(status.size, object.size === undefined ? this.#progress : 0))
       if (!held || !(await file.grown(status.blocks * 512))) {
@@ -349,7 +387,7 @@ export class WholeTransfer {
     return now
   }
 
-  async #complete(file: ScratchFile, signal: AbortSignal): Promise<void> {
+  async #complete(run: Run, file: ScratchFile): Promise<void> {
     const { object, what } = this.#options
     let open: ReadFile
     try {
@@ -366,7 +404,10 @@ export class WholeTransfer {
     }
     file.complete()
     // All of it is here before any byte is given: then its hash is looked at first, where it has one.
-    if (!this.#options.checked && !this.#options.store.ordered) await checkFile(object, file.path, size, what, signal)
+    if (!this.#options.checked && !this.#options.store.ordered) {
+      run.stage = 'is checked'
+      await checkFile(object, file.path, size, what, run.control.signal)
+    }
     this.#size = size
     this.#changes.tell()
   }

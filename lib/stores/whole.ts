@@ -73,10 +73,10 @@ class WholeObjects implements ObjectStore {
       whole: true,
       ...(size === undefined ? {} : { size }),
       read: async function* (range, demand) {
-        yield* transfer().read(range, demand.signal)
+        yield* transfer().read(range, demand)
       },
       all: async function* (most, demand) {
-        yield* transfer().all(most, demand.signal)
+        yield* transfer().all(most, demand)
       },
     }
   }

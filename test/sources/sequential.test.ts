@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { isAnnexfsError } from '../../lib/errors.js'
+import { Awaited } from '../../lib/space/awaited.js'
 import { SequentialBody } from '../../lib/sources/sequential.js'
 import type { ByteRange } from '../../lib/space/space.js'
 import { until } from '../support/peers.js'
@@ -33,7 +34,7 @@ function body(length = CONTENT.length): { body: SequentialBody; opened: number; 
 
 async function check(from: SequentialBody, range: ByteRange, signal = AbortSignal.timeout(60_000)): Promise<void> {
   const chunks: Uint8Array[] = []
-  for await (const chunk of from.read(range, signal)) chunks.push(chunk)
+  for await (const chunk of from.read(range, { signal })) chunks.push(chunk)
   assert.ok(Buffer.concat(chunks).equals(CONTENT.subarray(range.start, range.end)), `${range.start} to ${range.end}`)
 }
 
@@ -73,7 +74,7 @@ test('a slow reader holds the stream back rather than memory', { timeout: 180_00
   const seen = body()
   t.after(() => seen.body.close())
   const { signal } = new AbortController()
-  for await (const _ of seen.body.read({ start: 0, end: CONTENT.length }, signal)) {
+  for await (const _ of seen.body.read({ start: 0, end: CONTENT.length }, { signal })) {
     await new Promise((resolve) => setTimeout(resolve, 300))
     break
   }
@@ -98,7 +99,7 @@ test('a body of another length than expected is an error for who needs its end',
     const seen = body(length)
     t.after(() => seen.body.close())
     await check(seen.body, { start: 0, end: MIB })
-    const end = seen.body.read({ start: length - 100_000, end: length }, AbortSignal.timeout(60_000))
+    const end = seen.body.read({ start: length - 100_000, end: length }, { signal: AbortSignal.timeout(60_000) })
     await assert.rejects(
       async () => {
         for await (const _ of end) void _
@@ -107,6 +108,39 @@ test('a body of another length than expected is an error for who needs its end',
     )
   }
 })
+
+test(
+  'a read far ahead of a stream says how far that has come, and no more than that',
+  { timeout: 180_000 },
+  async (t) => {
+    let go: () => void = () => undefined
+    const gate = new Promise<void>((resolve) => (go = resolve))
+    const slow = new SequentialBody(async function* () {
+      for (let at = 0; at < CONTENT.length; at += MIB) {
+        if (at === 5 * MIB) await gate
+        yield CONTENT.subarray(at, at + MIB)
+      }
+    }, CONTENT.length)
+    t.after(() => slow.close())
+    const [far, near] = [new Awaited(), new Awaited()]
+    const signal = AbortSignal.timeout(60_000)
+    const read = async (start: number, awaited: Awaited): Promise<void> => {
+      for await (const _ of slow.read({ start, end: start + MIB }, { signal, awaits: awaited.tell })) {
+        assert.equal(awaited.now, undefined)
+      }
+    }
+    const reads = [read(12 * MIB, far), read(5 * MIB, near)]
+    const said = (): string | undefined => far.now
+    await until(
+      'it says so',
+      () => said()?.startsWith('the whole content is coming from its start, 5.0 of 20.0 MiB') === true,
+    )
+    assert.equal(near.now, undefined)
+    go()
+    await Promise.all(reads)
+    assert.equal(said(), undefined)
+  },
+)
 
 test('closing ends its streams', { timeout: 180_000 }, async () => {
   const seen = body()

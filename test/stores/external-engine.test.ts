@@ -3,6 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { AnnexfsError } from '../../lib/errors.js'
+import { textLog } from '../../lib/log/log.js'
+import { stationOf } from '../../lib/status/station.js'
+import { until } from '../support/peers.js'
 import type { Engine } from '../../lib/engine/engine.js'
 import { engineFor } from '../support/engine.js'
 import { gpgHome } from '../support/gpg.js'
@@ -62,6 +66,48 @@ for (const [name, settings, most] of KINDS) {
     await engine.volume.close()
     assert.deepEqual(await made.living(), [])
   })
+}
+
+const COMING: readonly (readonly [name: string, settings: readonly string[], said: RegExp])[] = [
+  ['at its end', ['encryption=none', 'mode=slow=0.2'], /the whole object is coming, [0-2]\.[1-9] of 3\.0 MiB/],
+  ['as it comes', ['encryption=none', 'mode=ordered,slow=0.2'], /the whole object is coming, [0-2]\.[1-9] of 3\.0 MiB/],
+  ['in chunks', ['encryption=none', 'chunk=1MiB', 'mode=slow=0.2'], /the whole object is coming, \d+\.\d of 1\.0 MiB/],
+  ['encrypted', ['encryption=shared', 'mode=slow=0.2'], /the whole object is coming, \d+\.\d [KM]iB so far/],
+]
+
+for (const [name, settings, coming] of COMING) {
+  test(
+    `a read that waits for a whole transfer says how far that is: content that is given ${name}`,
+    LIMIT,
+    async (t) => {
+      const made = await toyWorld(t, content)
+      const { world } = made
+      const where = ['type=external', 'externaltype=toy', `directory=${join(world.folder, 'toy')}`]
+      await world.annex('repo', 'initremote', 'toy', ...where, ...settings)
+      await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
+      await world.annex('repo', 'drop', '--quiet', '--force', 'f')
+      const lines: string[] = []
+      const log = textLog('info', (line) => lines.push(line))
+      const engine = await engineFor(t, join(world.folder, 'repo'), { readahead: 0, log })
+      const station = stationOf({ engine, version: '0', cacheFolder: world.folder, sources: [] })
+      const signal = AbortSignal.timeout(60_000)
+      const node = await engine.volume.lookup('/f', signal)
+      assert.ok(node)
+      const file = await engine.openWatched(node, '/f', signal)
+      const over = new AbortController()
+      const reading = Promise.resolve(file.read(2 * MIB, 1000, Buffer.alloc(1000), over.signal))
+      const said = new RegExp(`toy \\(external\\): asked \\d+\\.\\d s ago, ${coming.source}`)
+      const ended = assert.rejects(reading, (error) => {
+        assert.match(error instanceof Error ? error.message : '', new RegExp(`toy \\(external\\): ${coming.source}`))
+        return true
+      })
+      await until('the status says it', async () => said.test((await station.snapshot()).waiting[0]?.what ?? ''))
+      await until('the log says it', () => lines.some((line) => line.includes(' waits for ') && said.test(line)))
+      over.abort(new AnnexfsError('TIMED_OUT', 'it took too long'))
+      await ended
+      file.close()
+    },
+  )
 }
 
 test('a file of more than half the cache is read from one transfer, within the bound', LIMIT, async (t) => {
