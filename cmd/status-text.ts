@@ -37,6 +37,10 @@ function head(snapshot: Snapshot, width: number): string[] {
     ['cache', `${showSize(cache.used)} of ${showSize(cache.limit)} (${share} %), ${cache.folder}`],
     ['', `${showSize(cache.pinned)} pinned, ${cache.evictions} pieces evicted (${showSize(cache.evictedBytes)})`],
   ]
+  if (cache.lowDisk !== undefined) {
+    const { free, minFree } = cache.lowDisk
+    rows.push(['', `nothing can be cached: ${showSize(free)} free there, and --min-free is ${showSize(minFree)}`])
+  }
   if (budget !== undefined) {
     const per = budget.per === undefined ? '' : ` in ${showTime(budget.per)}`
     rows.push(['budget', `${showSize(budget.left)} left of ${showSize(budget.limit)}${per}`])

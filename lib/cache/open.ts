@@ -1,8 +1,10 @@
+import { reasonOf } from '../errors.js'
 import { rateLimited, type Log } from '../log/log.js'
 import type { DirectRead } from '../space/direct.js'
 import type { Bytes, Milliseconds, PieceSpace, Slice } from '../space/space.js'
 import type { Evicted } from './evict.js'
 import type { Piece } from '../verify/piece.js'
+import type { LowDisk } from './free-space.js'
 import { prepareFolder } from './folder.js'
 import { Pins } from './pins.js'
 import { geometryOf } from './format.js'
@@ -80,7 +82,14 @@ class DiskPieceStore implements PieceStore, Host {
     this.memory = new MemoryTier(options.memoryBytes ?? DEFAULT_MEMORY)
     this.trouble = new Trouble(log)
     this.#used = new UsedRoom(root, log)
-    this.quota = new Quota({ root, limitBytes, minFreeBytes, log, resident: (name) => this.#spaces.get(name) })
+    this.quota = new Quota({
+      root,
+      limitBytes,
+      minFreeBytes,
+      log,
+      resident: (name) => this.#spaces.get(name),
+      onLowDisk: (low) => this.trouble.lowDisk(root, low),
+    })
     this.pins = new Pins({ root, limitBytes, alone: (work) => this.quota.alone(work) })
     const written = (bytes: Bytes): void => {
       this.#active = true
@@ -140,7 +149,19 @@ class DiskPieceStore implements PieceStore, Host {
   }
 
   async room(): Promise<CacheRoom> {
-    return { usedBytes: await this.#used.bytes(), limitBytes: this.#options.limitBytes }
+    const usedBytes = await this.#used.bytes()
+    const lowDisk = await this.#lowDisk(usedBytes)
+    return { usedBytes, limitBytes: this.#options.limitBytes, ...(lowDisk !== undefined && { lowDisk }) }
+  }
+
+  async #lowDisk(usedBytes: Bytes): Promise<LowDisk | undefined> {
+    try {
+      return await this.quota.lowDisk(usedBytes)
+    } catch (error) {
+      // It is only shown to people; writing will tell what is wrong.
+      this.#options.log.debug('the free space of the cache cannot be seen', { reason: reasonOf(error) })
+      return undefined
+    }
   }
 
   get evicted(): Evicted {

@@ -1,5 +1,4 @@
 import { closeSync } from 'node:fs'
-import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AnnexfsError } from '../errors.js'
@@ -7,6 +6,7 @@ import type { Log } from '../log/log.js'
 import type { Bytes, Milliseconds } from '../space/space.js'
 import { ClientFile, readNumber, writeNumber } from './clients.js'
 import { evict, evictRange, type Evicted, type Resident } from './evict.js'
+import { freeSpace, type LowDisk } from './free-space.js'
 import { EVICT_LOCK, isLinked, openFile } from './folder.js'
 import { native } from './native.js'
 import { pinnedIn } from './pins.js'
@@ -33,6 +33,8 @@ export interface QuotaOptions {
   readonly minFreeBytes: Bytes
   readonly log: Log
   readonly resident: (name: string) => Resident | undefined
+  /** Told of what was refused because of the disk's floor. */
+  readonly onLowDisk: (low: LowDisk) => void
 }
 
 /**
@@ -60,6 +62,8 @@ export class Quota {
   #replaced = false
   /** A counter that was written before a crash may not be believed. */
   #measured = false
+  /** What was refused last because of the disk's floor, while nothing was granted since. */
+  #lacked: Bytes | undefined
 
   constructor(options: QuotaOptions) {
     this.#options = options
@@ -198,14 +202,34 @@ export class Quota {
         if (used + slab > limitBytes || (await this.#floorLack(slab)) > 0) slab = need
         if (used + slab > limitBytes || (await this.#floorLack(slab)) > 0) {
           writeNumber(lock, used)
+          await this.#noteRefusal(need)
           return false
         }
       }
       this.#client.write(this.#outstanding + this.#inFlight + slab)
       writeNumber(lock, used + slab)
       this.#outstanding += slab
+      this.#lacked = undefined
       return true
     })
+  }
+
+  async #noteRefusal(need: Bytes): Promise<void> {
+    const low = await this.#lowFor(need)
+    this.#lacked = low === undefined ? undefined : need
+    if (low !== undefined) this.#options.onLowDisk(low)
+  }
+
+  /** Whether the disk's floor keeps everything from being cached now, `used` being what could be evicted. */
+  async lowDisk(used: Bytes): Promise<LowDisk | undefined> {
+    return (await this.#lowFor(-used)) ?? (this.#lacked === undefined ? undefined : this.#lowFor(this.#lacked))
+  }
+
+  async #lowFor(bytes: Bytes): Promise<LowDisk | undefined> {
+    const { root, minFreeBytes: minFree } = this.#options
+    if (minFree <= 0) return undefined
+    const free = await freeSpace(root)
+    return free < minFree + bytes ? { free, minFree } : undefined
   }
 
   async #measure(others: Bytes): Promise<Bytes> {
@@ -228,8 +252,7 @@ export class Quota {
   async #floorLack(bytes: Bytes): Promise<Bytes> {
     const { root, minFreeBytes } = this.#options
     if (minFreeBytes <= 0) return 0
-    const { bavail, bsize } = await statfs(root)
-    return minFreeBytes + bytes - bavail * bsize
+    return minFreeBytes + bytes - (await freeSpace(root))
   }
 
   /** Runs `work` while no other process evicts. */

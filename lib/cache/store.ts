@@ -2,6 +2,7 @@ import type { Assurance, Piece } from '../verify/piece.js'
 import type { DirectRead } from '../space/direct.js'
 import type { Bytes, PieceSpace, Slice } from '../space/space.js'
 import type { Evicted } from './evict.js'
+import type { LowDisk } from './free-space.js'
 import type { Pins } from './pins.js'
 import type { Scratch } from './scratch.js'
 
@@ -34,6 +35,8 @@ export interface CacheUsage {
 export interface CacheRoom {
   readonly usedBytes: Bytes
   readonly limitBytes: Bytes
+  /** There while nothing can be cached, whatever is evicted. */
+  readonly lowDisk?: LowDisk
 }
 
 export interface CachedSpace {

@@ -1,5 +1,7 @@
 import { reasonOf, systemCode } from '../errors.js'
+import { amount } from '../log/amounts.js'
 import { rateLimited, type Log } from '../log/log.js'
+import type { LowDisk } from './free-space.js'
 import type { Milliseconds } from '../space/space.js'
 
 /** After disk trouble nothing is written for so long. */
@@ -30,6 +32,15 @@ export class Trouble {
 
   reading(what: string, error: unknown): void {
     this.#say(what, error)
+  }
+
+  /** Nothing was evicted that would have made room enough. */
+  lowDisk(folder: string, { free, minFree }: LowDisk): void {
+    this.#log.warn(
+      'nothing can be cached: the disk of the cache folder has less free space than is to be left there; ' +
+        'free some of it, give a smaller --min-free, or a --cache-dir on another disk',
+      { folder, free: amount(free), minFree: amount(minFree) },
+    )
   }
 
   #say(what: string, error: unknown): void {

@@ -8,6 +8,7 @@ export function seconds(duration: Milliseconds): string {
 }
 
 const UNITS: readonly (readonly [name: string, size: Bytes])[] = [
+  ['TiB', 2 ** 40],
   ['GiB', 2 ** 30],
   ['MiB', 2 ** 20],
   ['KiB', 2 ** 10],
@@ -29,7 +30,7 @@ export function progress(done: Bytes, total: Bytes | undefined, still: Milliseco
 }
 
 /** `3.1 MiB`. */
-function amount(bytes: Bytes): string {
+export function amount(bytes: Bytes): string {
   const [name, size] = unitOf(bytes)
   return `${inUnit(bytes, size)} ${name}`
 }

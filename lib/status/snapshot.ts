@@ -88,6 +88,8 @@ export interface CacheStatus {
   readonly pinned: Bytes
   readonly evictions: number
   readonly evictedBytes: Bytes
+  /** There while nothing can be cached, because its disk has no more free space than is to be left free. */
+  readonly lowDisk?: { readonly free: Bytes; readonly minFree: Bytes }
 }
 
 export interface WaitingRead {

@@ -72,6 +72,7 @@ async function snapshotOf(options: StationOptions, started: Milliseconds): Promi
       pinned,
       evictions: store.evicted.pieces + peers.evicted.pieces,
       evictedBytes: store.evicted.bytes + peers.evicted.bytes,
+      ...(room.lowDisk !== undefined && { lowDisk: room.lowDisk }),
     },
     waiting: waitingOf(engine),
     errors: activity.errors.slice(0, MOST_ERRORS),

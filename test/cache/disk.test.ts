@@ -5,6 +5,7 @@ import { mkdir, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { textLog } from '../../lib/log/log.js'
 import { startLoad } from './child.js'
 import { powerLossRound } from './power.js'
 import {
@@ -80,6 +81,28 @@ test(
     assert.equal((await tally(cached)).wrong, 0)
   },
 )
+
+test('a disk with less free space than is to be left is said to be the reason why nothing is cached', async (t) => {
+  const folder = await cacheFolder(t)
+  const lines: string[] = []
+  const log = textLog('warn', (line) => lines.push(line))
+  const much = 2 ** 50
+  const store = await openStore(t, folder, { minFreeBytes: much, log })
+  const cached = store.open(sampleSpace('no room', 8 * 64 * KIB, 64 * KIB))
+  assert.deepEqual((await store.room()).lowDisk?.minFree, much, 'known before anything is refused')
+  assert.equal(lines.length, 0)
+  assert.equal(await putAll(cached), 0)
+  await sleep(300)
+  assert.equal(await putAll(cached), 0)
+  assert.equal(lines.length, 1, lines.join(''))
+  assert.match(
+    lines[0] ?? '',
+    /nothing can be cached: .* give a smaller --min-free, or a --cache-dir on another disk \(folder=.* free=\d+\.\d .iB minFree=1024\.0 TiB\)/,
+  )
+  const { lowDisk } = await store.room()
+  assert.ok(lowDisk !== undefined && lowDisk.free > 0 && lowDisk.free < much)
+  assert.equal((await (await openStore(t, folder)).room()).lowDisk, undefined)
+})
 
 test('goal 18: the live cache is removed, replaced and emptied: no wrong byte, and it recovers', async (t) => {
   const folder = join(await cacheFolder(t), 'cache')

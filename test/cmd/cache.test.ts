@@ -19,6 +19,9 @@ test('cache info, check and clear: what is there, what was damaged, and nothing'
   assert.equal(info.code, 0, info.stderr)
   assert.match(info.stdout.toString(), /^contents 1$/m)
   assert.match(info.stdout.toString(), /^pieces {3}16$/m)
+  assert.match(info.stdout.toString(), /^free {5}\S+ .iB on its disk$/m)
+  const low = await annexfs(t, ['cache', 'info', '--min-free', '1000TiB', ...at])
+  assert.match(low.stdout.toString(), /^free .* on its disk, and --min-free is 1000 TiB: nothing can be cached$/m)
   assert.equal((await annexfs(t, ['cache', 'check', ...at])).code, 0)
 
   assert.ok((await flipLargest(cache)) > 1_000_000)

@@ -93,6 +93,27 @@ test(
   },
 )
 
+test('status says why nothing is cached on a disk with little free space', LIMIT, async (t) => {
+  const world = await annexWorld(t)
+  const repository = await world.repository('a')
+  await world.addAnnexed('a', { film: pseudoRandom(MIB, 'film') })
+  await world.run('.', 'mkdir', ['shelf'])
+  const shelf = join(world.folder, 'shelf')
+  await world.annex('a', 'initremote', '-q', 'shelf', 'type=directory', `directory=${shelf}`, 'encryption=none')
+  await world.annex('a', 'move', '--quiet', '--to', 'shelf', '.')
+  const env = homeOf(await temporaryFolder(t))
+  const mount = await mountSession(t, [repository], { env, minFree: '1000TiB' })
+  await readFile(join(mount.path, 'film'))
+  await mount.logged(/nothing can be cached: .*--min-free/)
+  const { code, stdout, stderr } = await annexfs(t, ['status', mount.path], { env })
+  assert.equal(code, 0, stderr)
+  assert.match(stdout.toString(), /^ {9}nothing can be cached: \d\S* .iB free there, and --min-free is 1000 TiB$/m)
+  const json = await annexfs(t, ['status', '--json'], { env })
+  const { cache } = JSON.parse(json.stdout.toString()) as Snapshot
+  assert.equal(cache.lowDisk?.minFree, 1000 * 2 ** 40)
+  assert.equal(cache.used, 0)
+})
+
 test('a dead mount leaves nothing that status would see, and the next one can be asked', LIMIT, async (t) => {
   const world = await annexWorld(t)
   const repository = await world.repository('a')

@@ -151,10 +151,12 @@ test('the page shows what happens, and goes on showing it without being loaded a
   station.state = {
     ...station.state,
     files: [{ ...film, cached: 90 * MIB }, tree, openFile('/a-first.bin')],
+    cache: { ...station.state.cache, lowDisk: { free: 7.9 * MIB, minFree: 2 ** 30 } },
     waiting: [],
     errors: [{ time: Date.now(), path: '/new.bin', reason: 'the deadline has passed' }, ...station.state.errors],
   }
   await shows(page, '90 % cached', 'No read waits for bytes.', 'the deadline has passed', 'a-first.bin')
+  await shows(page, 'Nothing can be cached: 7.90 MiB free there, and --min-free is 1 GiB.')
   assert.deepEqual(await rows(), ['a-first.bin', 'tree.nc', 'night.mkv'])
   assert.equal(await page.locator('#files li[data-was]').locator('h3').innerText(), 'tree.nc', 'rows are kept')
 

@@ -14,7 +14,11 @@ import { temporaryFolder } from './temp.js'
 export const PROGRAM = fileURLToPath(new URL('../../cmd/annexfs.cjs', import.meta.url))
 
 /** Nothing of a test may look for peers outside this machine, and a test's cache may fill what little disk there is. */
-export const AT_HOME: readonly string[] = ['--no-dht', '--no-lsd', '--no-pex', '--no-trackers', '--min-free=1MiB']
+export const AT_HOME: readonly string[] = atHome()
+
+function atHome(minFree = '1MiB'): readonly string[] {
+  return ['--no-dht', '--no-lsd', '--no-pex', '--no-trackers', `--min-free=${minFree}`]
+}
 
 type Context = Pick<TestContext, 'after'>
 
@@ -25,6 +29,8 @@ export interface SessionOptions {
   readonly name?: string
   /** Default: a new folder. */
   readonly cache?: string
+  /** Free space that is left on the disk of the cache; default: a little. */
+  readonly minFree?: string
   /** More arguments of `annexfs mount`. */
   readonly options?: readonly string[]
   readonly env?: NodeJS.ProcessEnv
@@ -78,7 +84,17 @@ export async function mountSession(
   })
   const child = spawn(
     process.execPath,
-    [PROGRAM, 'mount', '--cache-dir', cache, ...AT_HOME, ...(given.options ?? []), '--', ...sources, path],
+    [
+      PROGRAM,
+      'mount',
+      '--cache-dir',
+      cache,
+      ...atHome(given.minFree),
+      ...(given.options ?? []),
+      '--',
+      ...sources,
+      path,
+    ],
     { cwd: home, env: { ...homeOf(home), ...given.env }, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] },
   )
   let log = ''

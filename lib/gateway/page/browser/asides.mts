@@ -47,6 +47,14 @@ export function cacheSection({ cache, budget }: Snapshot): void {
       ? 'Nothing had to make room yet.'
       : `${count(cache.evictions, 'eviction')} made room for ${size(cache.evictedBytes)}.`,
   )
+  const low = cache.lowDisk
+  byId('cache-low').hidden = low === undefined
+  if (low !== undefined) {
+    say(
+      byId('cache-low'),
+      `Nothing can be cached: ${size(low.free)} free there, and --min-free is ${size(low.minFree)}.`,
+    )
+  }
   say(byId('cache-folder'), visible(cache.folder))
   byId('budget').hidden = budget === undefined
   if (budget === undefined) return
