@@ -106,6 +106,8 @@ export class SwarmProcess implements PieceSwarm {
     throwIfAborted(signal)
     const peers = await untilAborted(this.#allowed.peers(magnet.peers), signal)
     const child = await untilAborted(this.#running(), signal)
+    const known = this.#active.get(magnet.infohash)
+    if (known !== undefined) return Buffer.from(known.message.infoBytes)
     const id = ++this.#ids
     return await new Promise((resolve, reject) => {
       const onAbort = (): void => {
@@ -284,6 +286,10 @@ export class SwarmProcess implements PieceSwarm {
       lastUsed: Date.now(),
     }
     this.#active.set(torrent.infohash, active)
+    // The process looks for the metadata of none that it has.
+    for (const { infohash, resolve } of Array.from(this.#resolving.values())) {
+      if (infohash === torrent.infohash) resolve(Buffer.from(torrent.infoBytes))
+    }
     this.#child?.send({ type: 'add', torrent: active.message })
     return active
   }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { parseMagnet } from '../../lib/torrent/magnet.js'
 import { makeTorrent, startLibtorrent, startTransmission } from '../support/peers.js'
 import { holdingOf, MIB, openSwarm, readAll, readPiece } from './open-swarm.js'
 
@@ -27,4 +28,19 @@ test('reads everything from transmission', async (t) => {
   const got: Uint8Array[] = []
   await readAll(holding, 160, (_, bytes) => got.push(bytes))
   assert.ok(Buffer.concat(got).equals(torrent.content))
+})
+
+test('a magnet of a torrent that is open needs no peer, also when it was asked for before', async (t) => {
+  const { metainfo } = await makeTorrent(t, { length: MIB, pieceLength: 256 * 1024 })
+  const swarm = openSwarm(t)
+  const magnet = parseMagnet(`magnet:?xt=urn:btih:${metainfo.infohash}`)
+  const before = swarm.resolveMagnet(magnet, AbortSignal.timeout(60_000))
+  const stop = new AbortController()
+  const holding = await holdingOf(swarm, metainfo)
+  const piece = holding.piece?.(0, { urgency: 'read', signal: stop.signal })
+  const stopped = assert.rejects(async () => piece)
+  assert.deepEqual(Buffer.from(await before), metainfo.infoBytes)
+  assert.deepEqual(Buffer.from(await swarm.resolveMagnet(magnet, AbortSignal.timeout(60_000))), metainfo.infoBytes)
+  stop.abort()
+  await stopped
 })
