@@ -66,17 +66,17 @@ export class Actions {
 
   /** Keeps a file's content in the cache from now on, as far as it is there or comes. */
   async pin(path: string, signal: AbortSignal): Promise<FileFacts> {
-    return this.#with(path, signal, async (file) => {
+    return this.#with(path, signal, async (file, slices) => {
       const view = file.view()
       if (view !== undefined) await this.#options.engine.store.pins.add(view.slice, path)
-      return this.#facts(file)
+      return this.#facts(file, slices)
     })
   }
 
   async unpin(path: string, signal: AbortSignal): Promise<FileFacts> {
     return this.#with(path, signal, async (file, slices) => {
       for (const slice of slices) await this.#options.engine.store.pins.remove(slice)
-      return this.#facts(file)
+      return this.#facts(file, slices)
     })
   }
 
@@ -94,7 +94,7 @@ export class Actions {
         evictedPieces += pieces
         evictedBytes += bytes
       }
-      return { ...this.#facts(file), evictedPieces, evictedBytes }
+      return { ...this.#facts(file, slices), evictedPieces, evictedBytes }
     })
   }
 
@@ -108,7 +108,7 @@ export class Actions {
     { signal, progress }: { readonly signal: AbortSignal; readonly progress: (value: Progress) => void },
   ): Promise<FileFacts> {
     if (range.start > range.end) throw new AnnexfsError('INVALID', 'the range ends before it starts')
-    return this.#with(path, signal, async (file) => {
+    return this.#with(path, signal, async (file, slices) => {
       const wanted = { start: Math.min(range.start, file.size), end: Math.min(range.end, file.size) }
       const total = wanted.end - wanted.start
       this.#refuseTooLarge(file, total)
@@ -122,7 +122,7 @@ export class Actions {
       await fill(file, wanted, signal, report)
       if (total === file.size) await file.settled()
       progress({ done: cachedOf(file, wanted), total })
-      return this.#facts(file)
+      return this.#facts(file, slices)
     })
   }
 
@@ -135,13 +135,19 @@ export class Actions {
     )
   }
 
-  #facts(file: WatchedFile): FileFacts {
+  /** @param slices as which it may be in the cache, too: what is there without being read now is at hand, too. */
+  #facts(file: WatchedFile, slices: readonly Slice[]): FileFacts {
+    const { spaces, store } = this.#options.engine
     const { path, size } = file
     const view = file.view()
     if (view === undefined) return { path, size, cached: size, verified: 'none', pinned: false, inPlace: true }
-    const cached = cachedOf(file, { start: 0, end: size })
-    const verified = assuranceOf(view, cached)
-    return { path, size, cached, verified, pinned: this.#options.engine.store.pins.has(view.slice), inPlace: false }
+    let cached = cachedOf(file, { start: 0, end: size })
+    let verified = assuranceOf(view, cached)
+    for (const slice of slices) {
+      const other = spaces.cached(slice)
+      if (other.bytes > cached) [cached, verified] = [other.bytes, other.assurance]
+    }
+    return { path, size, cached, verified, pinned: store.pins.has(view.slice), inPlace: false }
   }
 
   /** `act` is given the slices, too, as which the file may be in the cache. */

@@ -1,12 +1,12 @@
-import { cachedSlices } from './cached-slices.js'
+import { atHand, cachedSlices } from './cached-slices.js'
 import { displayKey } from '../annex/key.js'
 import { shownUrl } from '../net/url.js'
 import { sourcesForKey } from '../sources/annex.js'
-import type { PieceStore } from '../cache/store.js'
-import type { Bytes, PieceSpace, Slice } from '../space/space.js'
+import type { Bytes } from '../space/space.js'
 import type { Assurance } from '../verify/piece.js'
 import type { Content, KeyContent, TorrentContent } from './content.js'
 import type { Deps } from './deps.js'
+import type { Cached } from './spaces.js'
 import type { FileNode } from '../tree/tree.js'
 import { unusable } from './unusable.js'
 
@@ -14,12 +14,8 @@ import { unusable } from './unusable.js'
  * The extended attributes of a file (doc/SEMANTICS.md): what it is, how much of it is at hand, how sure that is, and
  * where the rest would come from. Read from local records only, never from the network.
  */
-export async function attributesOf(
-  node: FileNode<Content>,
-  deps: Deps,
-  store: PieceStore,
-): Promise<ReadonlyMap<string, string>> {
-  const facts = await factsOf(node, deps, store)
+export async function attributesOf(node: FileNode<Content>, deps: Deps): Promise<ReadonlyMap<string, string>> {
+  const facts = await factsOf(node, deps)
   return new Map(
     Object.entries(facts).flatMap(([name, value]) =>
       value === undefined ? [] : [[`user.annexfs.${name}`, String(value)] as const],
@@ -36,15 +32,15 @@ interface FileFacts {
   readonly sources: string
 }
 
-async function factsOf(node: FileNode<Content>, deps: Deps, store: PieceStore): Promise<FileFacts> {
+async function factsOf(node: FileNode<Content>, deps: Deps): Promise<FileFacts> {
   const { content } = node
   if (content.kind === 'blob') {
     return { size: content.size, cached: content.size, verified: 'whole', sources: 'git' }
   }
-  return content.kind === 'key' ? keyFacts(content, deps, store) : torrentFacts(content, deps, store)
+  return content.kind === 'key' ? keyFacts(content, deps) : torrentFacts(content, deps)
 }
 
-async function keyFacts(content: KeyContent, deps: Deps, store: PieceStore): Promise<FileFacts> {
+async function keyFacts(content: KeyContent, deps: Deps): Promise<FileFacts> {
   const { annex, key } = content
   const name = displayKey(key)
   const object = await annex.objectPath(key)
@@ -61,39 +57,27 @@ async function keyFacts(content: KeyContent, deps: Deps, store: PieceStore): Pro
   if (object !== undefined) {
     return { key: name, size: object.size, cached: object.size, verified: 'none', sources }
   }
-  const { plain, manifest } = await cachedSlices(content, deps)
-  if (plain === undefined) return { key: name, size: undefined, cached: 0, verified: 'none', sources }
-  const size = plain.length
-  const unverified = cachedOf(plain, deps, store)
-  if (manifest === undefined) return { key: name, size, ...unverified, sources }
-  const verified = cachedOf(manifest, deps, store)
-  const { infohash } = manifest
-  // What was cached before the manifest was there is a source for it.
-  const shown = verified.cached > 0 ? verified : unverified
-  return { key: name, infohash, size, ...shown, sources }
+  const slices = await cachedSlices(content, deps)
+  const size = slices.plain?.length
+  const infohash = slices.manifest?.infohash
+  return {
+    key: name,
+    ...(infohash !== undefined && { infohash }),
+    size,
+    ...shown(atHand(slices, deps.spaces)),
+    sources,
+  }
 }
 
-async function torrentFacts(content: TorrentContent, deps: Deps, store: PieceStore): Promise<FileFacts> {
+async function torrentFacts(content: TorrentContent, deps: Deps): Promise<FileFacts> {
   const { torrent } = content
   const metainfo = await torrent.load()
   const file = metainfo.files[content.file]
   const slice = { space: metainfo.space, offset: file?.offset ?? 0, length: file?.length ?? 0 }
   const sources = ['swarm', ...(deps.webSeeds ? metainfo.webSeeds.map((url) => shownUrl(url)) : [])].join('\n')
-  return { infohash: torrent.infohash, size: slice.length, ...cachedOf(slice, deps, store), sources }
+  return { infohash: torrent.infohash, size: slice.length, ...shown(deps.spaces.cached(slice)), sources }
 }
 
-function cachedOf(slice: Slice, deps: Deps, store: PieceStore): Pick<FileFacts, 'cached' | 'verified'> {
-  const active = deps.spaces.peek(slice.space.id)
-  if (active !== undefined) return summary(active.cache, slice)
-  const opened = store.open(slice.space satisfies PieceSpace)
-  try {
-    return summary(opened, slice)
-  } finally {
-    opened.close()
-  }
-}
-
-function summary(cache: ReturnType<PieceStore['open']>, slice: Slice): Pick<FileFacts, 'cached' | 'verified'> {
-  const cached = cache.cachedIn(slice.offset, slice.offset + slice.length)
-  return { cached, verified: cached === 0 ? 'none' : cache.summary().assurance }
+function shown({ bytes, assurance }: Cached): Pick<FileFacts, 'cached' | 'verified'> {
+  return { cached: bytes, verified: assurance }
 }

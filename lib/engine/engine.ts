@@ -136,10 +136,10 @@ export async function openEngine(sources: readonly string[], options: EngineOpti
       openWatched: (node, path, signal) => volume.open(node, path, signal),
       cachedAs: async (node) => {
         if (node.kind !== 'file' || node.content.kind !== 'key') return []
-        const { plain, manifest } = await cachedSlices(node.content, deps)
-        return [plain, manifest].filter((slice) => slice !== undefined)
+        const { plain, manifest, torrents } = await cachedSlices(node.content, deps)
+        return [plain, manifest, ...torrents].filter((slice) => slice !== undefined)
       },
-      whereabouts: (node, path) => whereaboutsOf(node, path, deps, store),
+      whereabouts: (node, path) => whereaboutsOf(node, path, deps),
       rehearse: async () => {
         await rehearseReading()
         await rehearseOpening(volume, deps)
@@ -224,7 +224,7 @@ class EngineVolume implements Volume {
 
   async attributes(node: Node<Content>): Promise<ReadonlyMap<string, string>> {
     if (node.kind !== 'file') return new Map()
-    return attributesOf(node, this.#parts.deps, this.#parts.store)
+    return attributesOf(node, this.#parts.deps)
   }
 
   async capacity(): Promise<{ totalBytes: Bytes; freeBytes: Bytes }> {

@@ -10,6 +10,7 @@ import { checkWhole } from '../verify/whole.js'
 import { abortable } from '../abortable.js'
 import type { KeyContent } from './content.js'
 import type { Deps } from './deps.js'
+import { knownTorrents, type KnownTorrent } from './known-torrents.js'
 import { localRoute } from './local-object.js'
 import { manifestWays } from './manifest-route.js'
 import { torrentRoute } from './open-torrent.js'
@@ -57,9 +58,10 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
     const contentId = `${content.id}${verified.version}`
     return new RoutedFile({ contentId, size, log: deps.log, routes, first: verified.first })
   }
+  const torrent = await betterTorrent(content, spec, deps)
   const remote = spaceRoute('remotes', spec, deps)
   // Most who open a file read it next.
-  if (remote.view?.cache.has(0) === false) {
+  if (torrent === undefined && remote.view?.cache.has(0) === false) {
     annex.approach(key).catch((error: unknown) => {
       // Whoever reads it fails for the same reason, and says so.
       deps.log.debug('could not look for content ahead', { key: displayKey(key), reason: reasonOf(error) })
@@ -68,13 +70,31 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
   const version = `${verified.version}${remote.generation === 0 ? '' : ` ${remote.generation}`}`
   const routes = [torrents(content, spec, deps)]
   if (learned !== undefined) routes.unshift(changedRoute(content, learned, deps))
-  return new RoutedFile({
-    contentId: `${content.id}${learned === undefined ? '' : ` ${learned.validator}`}${version}`,
-    size,
-    log: deps.log,
-    routes,
-    first: remote,
-  })
+  const contentId = `${content.id}${learned === undefined ? '' : ` ${learned.validator}`}${version}`
+  if (torrent === undefined) return new RoutedFile({ contentId, size, log: deps.log, routes, first: remote })
+  remote.close()
+  routes.unshift(() => Promise.resolve(spaceRoute('remotes', spec, deps)))
+  return new RoutedFile({ contentId, size, log: deps.log, routes, first: torrent })
+}
+
+/**
+ * The recorded torrent that is a better way to a key than its own space: all of it is cached as that torrent's, or nobody
+ * else is recorded to have it and as much is cached. Only among those whose metainfo is known.
+ */
+async function betterTorrent(content: KeyContent, spec: SpaceSpec, deps: Deps): Promise<Route | undefined> {
+  const size = spec.slice.length
+  const known = await knownTorrents(content, size, deps)
+  const cachedOf = (one: KnownTorrent): Bytes => deps.spaces.cached(one.slice).bytes
+  const [best] = known.map((one) => ({ one, cached: cachedOf(one) })).sort((a, b) => b.cached - a.cached)
+  if (best === undefined) return undefined
+  const plain = deps.spaces.cached(spec.slice).bytes
+  if (best.cached < plain || plain === size) return undefined
+  if (best.cached < size) {
+    const { sources } = await find(content, deps)
+    for (const source of sources) source.close?.()
+    if (sources.length > 0) return undefined
+  }
+  return torrentRoute(best.one.metainfo, best.one.file, content.key, size, deps)
 }
 
 /**

@@ -8,6 +8,7 @@ import { checkWhole } from '../verify/whole.js'
 import type { CheckWhole } from './wholeness.js'
 import type { SourceList } from '../scheduler/supply.js'
 import type { TorrentContent } from './content.js'
+import { isWrongTorrent, setWrongTorrent } from './known-torrents.js'
 import type { Deps } from './deps.js'
 import { RoutedFile, type Route } from './routed-file.js'
 import { spaceRoute } from './space-route.js'
@@ -68,15 +69,13 @@ export async function torrentRoute(
 ): Promise<Route> {
   const spec = torrentSlice(metainfo, file, deps)
   const hash = keyHash(key)
-  const id = `${key.raw} ${metainfo.infohash} ${file}`
-  const wrong = await deps.facts.get('torrent-wrong', id, (value) => (value === true ? true : undefined))
-  if (spec.slice.length !== size || wrong === true) {
+  if (spec.slice.length !== size || (await isWrongTorrent(key, metainfo, file, deps))) {
     throw new AnnexfsError('CORRUPT', `file ${file + 1} of torrent ${metainfo.infohash} is not the content of this key`)
   }
   if (hash === undefined) return spaceRoute(`torrent ${metainfo.infohash}`, spec, deps)
   const check: CheckWhole = async (slice, signal) => {
     const result = await checkWhole({ read: { cacheFolder: deps.cacheFolder }, slice, ...hash, signal })
-    if (result === 'mismatch') await deps.facts.set('torrent-wrong', id, true)
+    if (result === 'mismatch') await setWrongTorrent(key, metainfo, file, deps)
     return result
   }
   return spaceRoute(`torrent ${metainfo.infohash}`, { ...spec, check, checkedAs: key.raw }, deps)

@@ -12,6 +12,7 @@ import { Places } from '../scheduler/places.js'
 import { Trust } from '../scheduler/trust.js'
 import { shareOfDescriptors } from '../space/descriptors.js'
 import type { Bytes, Milliseconds, Slice, SpaceId } from '../space/space.js'
+import type { Assurance } from '../verify/piece.js'
 import { Wholeness, type CheckWhole } from './wholeness.js'
 
 export interface SpacesOptions {
@@ -40,6 +41,12 @@ export interface ActiveSpace {
   readonly fetcher: Fetcher
   readonly wholeness: Wholeness
   release(): void
+}
+
+/** What the cache has of a slice. */
+export interface Cached {
+  readonly bytes: Bytes
+  readonly assurance: Assurance
 }
 
 /** What must be remembered of content that was found to be wrong, also while nobody reads it. */
@@ -133,6 +140,18 @@ export class Spaces {
   /** The space with this id if it is in use now. */
   peek(id: SpaceId): (Pick<ActiveSpace, 'cache' | 'fetcher'> & { readonly pieces: PieceOrigins }) | undefined {
     return this.#entries.get(id)
+  }
+
+  /** What is cached of a slice, and how sure it is. */
+  cached({ space, offset, length }: Slice): Cached {
+    const active = this.#entries.get(space.id)?.cache
+    const cache = active ?? this.#options.store.open(space)
+    try {
+      const bytes = cache.cachedIn(offset, offset + length)
+      return { bytes, assurance: bytes === 0 ? 'none' : cache.summary().assurance }
+    } finally {
+      if (active === undefined) cache.close()
+    }
   }
 
   /** Those that are in use, and lately were. */

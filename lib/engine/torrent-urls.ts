@@ -1,4 +1,5 @@
-import { AnnexfsError } from '../errors.js'
+import { LRUCache } from 'lru-cache'
+import { AnnexfsError, reasonOf } from '../errors.js'
 import type { Magnet } from '../torrent/magnet.js'
 import { parseMagnet } from '../torrent/magnet.js'
 import { LARGEST_METAINFO, metainfoFromInfo, parseMetainfo } from '../torrent/metainfo.js'
@@ -7,17 +8,75 @@ import type { MetainfoFacts } from '../tree/torrent-magnets.js'
 import type { Facts } from '../cache/facts.js'
 import type { HttpClient } from '../net/http-client.js'
 import { shownUrl } from '../net/url.js'
+import type { Bytes } from '../space/space.js'
 import type { Deps } from './deps.js'
 
 /** The torrent behind a URL that a key records: of a `.torrent` file, or a magnet link. Kept, and asked for once. */
 export async function torrentAt(url: string, deps: Deps, signal: AbortSignal): Promise<Metainfo> {
-  if (url.startsWith('magnet:')) return torrentOfMagnet(parseMagnet(url), deps, signal)
-  const kept = await deps.facts.getBlob('torrent-url', url)
-  if (kept !== undefined) return parseMetainfo(Buffer.from(kept))
+  const kept = await keptAt(url, deps.facts)
+  if (kept !== undefined) {
+    if (!(await mayKnowTorrents(deps))) await noteKept(deps.facts)
+    return kept
+  }
+  if (isMagnet(url)) return torrentOfMagnet(parseMagnet(url), deps, signal)
   const bytes = await downloadMetainfo(url, deps.client, signal)
   const metainfo = parseMetainfo(bytes)
   await deps.facts.setBlob('torrent-url', url, bytes)
+  await noteKept(deps.facts)
   return metainfo
+}
+
+/** The same when it is known already; nobody is asked. */
+export async function knownTorrentAt(
+  url: string,
+  { facts, log }: Pick<Deps, 'facts' | 'log'>,
+): Promise<Metainfo | undefined> {
+  try {
+    return await keptAt(url, facts)
+  } catch (error) {
+    // Whoever reads it is told.
+    log.debug('a recorded torrent cannot be used', { url: shownUrl(url), reason: reasonOf(error) })
+    return undefined
+  }
+}
+
+/** Whether any metainfo may be kept. What asks for that of a key need not look at the key's records where there is none. */
+export async function mayKnowTorrents({ facts }: Pick<Deps, 'facts'>): Promise<boolean> {
+  return (await facts.get('metainfo-kept', '', (value) => (value === true ? true : undefined))) === true
+}
+
+/** Written with each one, so that it is not the first to be forgotten. */
+async function noteKept(facts: Facts): Promise<void> {
+  await facts.set('metainfo-kept', '', true)
+}
+
+/** Parsed metainfo of a few torrents: all files of an album are often looked at one after the other. */
+const parsed = new WeakMap<Facts, LRUCache<string, Metainfo>>()
+const PARSED_KEPT: Bytes = 32 * 1024 * 1024
+const BYTES_A_FILE: Bytes = 300
+
+/** @throws AnnexfsError INVALID when it is none. */
+async function keptAt(url: string, facts: Facts): Promise<Metainfo | undefined> {
+  const memory =
+    parsed.get(facts) ??
+    new LRUCache<string, Metainfo>({
+      maxSize: PARSED_KEPT,
+      sizeCalculation: ({ raw, files }) => raw.length + files.length * BYTES_A_FILE,
+    })
+  parsed.set(facts, memory)
+  const known = memory.get(url)
+  if (known !== undefined) return known
+  const bytes = isMagnet(url)
+    ? await metainfoFacts(facts).loadMetainfo(parseMagnet(url).infohash)
+    : await facts.getBlob('torrent-url', url)
+  if (bytes === undefined) return undefined
+  const metainfo = parseMetainfo(Buffer.from(bytes))
+  memory.set(url, metainfo)
+  return metainfo
+}
+
+function isMagnet(url: string): boolean {
+  return /^magnet:/i.test(url)
 }
 
 /** The `.torrent` file at a URL. @throws AnnexfsError UNAVAILABLE, INVALID when it is larger than one may be. */
@@ -48,16 +107,14 @@ export function metainfoFacts(facts: Facts): MetainfoFacts {
     },
     saveMetainfo: async (infohash, bytes) => {
       await facts.setBlob('metainfo', infohash, bytes)
+      await noteKept(facts)
     },
   }
 }
 
 /** The torrent of a magnet link, once peers have given its metadata. */
 async function torrentOfMagnet(magnet: Magnet, deps: Deps, signal: AbortSignal): Promise<Metainfo> {
-  const facts = metainfoFacts(deps.facts)
-  const kept = await facts.loadMetainfo(magnet.infohash)
-  if (kept !== undefined) return parseMetainfo(kept)
   const metainfo = metainfoFromInfo(await deps.swarm.resolveMagnet(magnet, signal), magnet)
-  await facts.saveMetainfo(magnet.infohash, metainfo.raw)
+  await metainfoFacts(deps.facts).saveMetainfo(magnet.infohash, metainfo.raw)
   return metainfo
 }

@@ -5,7 +5,6 @@ import { shownUrl } from '../net/url.js'
 import { sourcesForKey } from '../sources/annex.js'
 import { pieceCount, type Bytes } from '../space/space.js'
 import type { Assurance } from '../verify/piece.js'
-import type { PieceStore } from '../cache/store.js'
 import { AnnexfsError } from '../errors.js'
 import type { Node } from '../tree/tree.js'
 import { attributesOf } from './attributes.js'
@@ -41,17 +40,12 @@ const SURCHARGES = 10_000
 const MOST_PLACES = 200
 
 /** @throws AnnexfsError IS_A_DIRECTORY. */
-export async function whereaboutsOf(
-  node: Node<Content>,
-  path: string,
-  deps: Deps,
-  store: PieceStore,
-): Promise<Whereabouts> {
+export async function whereaboutsOf(node: Node<Content>, path: string, deps: Deps): Promise<Whereabouts> {
   if (node.kind !== 'file') {
     throw new AnnexfsError(node.kind === 'dir' ? 'IS_A_DIRECTORY' : 'INVALID', `${path} is not a file`)
   }
   const { content } = node
-  const facts = await attributesOf(node, deps, store)
+  const facts = await attributesOf(node, deps)
   const fact = (name: string): string | undefined => facts.get(`user.annexfs.${name}`)
   const size = fact('size')
   const about = {

@@ -99,6 +99,18 @@ export async function sourcesForKey(options: KeySourcesOptions): Promise<KeySour
   return { sources: sources.sort((a, b) => a.cost - b.cost), torrents, unsupported, elsewhere, known, state }
 }
 
+/** The torrents that the records of a repository name for `key`, alone. */
+export async function torrentsForKey({
+  annex,
+  key,
+}: Pick<KeySourcesOptions, 'annex' | 'key'>): Promise<TorrentFileUrl[]> {
+  const urls = (await annex.urls(key)).slice(0, MOST_URLS).map(parseRecordedUrl)
+  const torrents = urls.filter((one) => one.kind === 'torrent')
+  if (torrents.length === 0) return []
+  const remotes = await annex.remotes()
+  return remotes.some(({ uuid, ignore }) => uuid === BITTORRENT_UUID && ignore) ? [] : torrents
+}
+
 async function remoteSources(
   remotes: readonly AnnexRemote[],
   unsupported: Attempt[],
