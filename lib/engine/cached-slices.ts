@@ -33,7 +33,7 @@ export async function cachedSlices(content: KeyContent, deps: Deps): Promise<Cac
     plain: { space, offset: 0, length },
     manifest:
       metainfo === undefined ? undefined : { space: metainfo.space, offset: 0, length, infohash: metainfo.infohash },
-    torrents: torrents.map(({ slice }) => slice),
+    torrents: torrents.usable.map(({ slice }) => slice),
   }
 }
 

@@ -14,19 +14,26 @@ export interface KnownTorrent {
   readonly slice: Slice
 }
 
+export interface KnownTorrents {
+  readonly usable: readonly KnownTorrent[]
+  /** How many were compared with the key and were something else. */
+  readonly wrong: number
+}
+
 /** The recorded torrents of a key that may be used for it, as far as their metainfo is known: nobody is asked. */
-export async function knownTorrents(content: KeyContent, size: Bytes, deps: Deps): Promise<readonly KnownTorrent[]> {
-  if (!(await mayKnowTorrents(deps))) return []
-  const known: KnownTorrent[] = []
+export async function knownTorrents(content: KeyContent, size: Bytes, deps: Deps): Promise<KnownTorrents> {
+  const usable: KnownTorrent[] = []
+  let wrong = 0
+  if (!(await mayKnowTorrents(deps))) return { usable, wrong }
   for (const { url, file: number } of await torrentsForKey(content)) {
     const metainfo = await knownTorrentAt(url, deps)
     const file = number - 1
     const found = metainfo?.files[file]
     if (metainfo === undefined || found === undefined || found.length !== size) continue
-    if (await isWrongTorrent(content.key, metainfo, file, deps)) continue
-    known.push({ metainfo, file, slice: { space: metainfo.space, offset: found.offset, length: found.length } })
+    if (await isWrongTorrent(content.key, metainfo, file, deps)) wrong += 1
+    else usable.push({ metainfo, file, slice: { space: metainfo.space, offset: found.offset, length: found.length } })
   }
-  return known
+  return { usable, wrong }
 }
 
 /** Whether a torrent's file was compared with the key and was something else. */

@@ -58,7 +58,8 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
     const contentId = `${content.id}${verified.version}`
     return new RoutedFile({ contentId, size, log: deps.log, routes, first: verified.first })
   }
-  const torrent = await betterTorrent(content, spec, deps)
+  const known = await knownTorrents(content, size, deps)
+  const torrent = await betterTorrent(known.usable, content, spec, deps)
   const remote = spaceRoute('remotes', spec, deps)
   // Most who open a file read it next.
   if (torrent === undefined && remote.view?.cache.has(0) === false) {
@@ -67,7 +68,9 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
       deps.log.debug('could not look for content ahead', { key: displayKey(key), reason: reasonOf(error) })
     })
   }
-  const version = `${verified.version}${remote.generation === 0 ? '' : ` ${remote.generation}`}`
+  const again = remote.generation === 0 ? '' : ` ${remote.generation}`
+  // What was read of a torrent that is something else must not be taken for what is read now.
+  const version = `${verified.version}${again}${known.wrong === 0 ? '' : ` t${known.wrong}`}`
   const routes = [torrents(content, spec, deps)]
   if (learned !== undefined) routes.unshift(changedRoute(content, learned, deps))
   const contentId = `${content.id}${learned === undefined ? '' : ` ${learned.validator}`}${version}`
@@ -81,9 +84,13 @@ export async function openKey(content: KeyContent, deps: Deps, signal: AbortSign
  * The recorded torrent that is a better way to a key than its own space: all of it is cached as that torrent's, or nobody
  * else is recorded to have it and as much is cached. Only among those whose metainfo is known.
  */
-async function betterTorrent(content: KeyContent, spec: SpaceSpec, deps: Deps): Promise<Route | undefined> {
+async function betterTorrent(
+  known: readonly KnownTorrent[],
+  content: KeyContent,
+  spec: SpaceSpec,
+  deps: Deps,
+): Promise<Route | undefined> {
   const size = spec.slice.length
-  const known = await knownTorrents(content, size, deps)
   const cachedOf = (one: KnownTorrent): Bytes => deps.spaces.cached(one.slice).bytes
   const [best] = known.map((one) => ({ one, cached: cachedOf(one) })).sort((a, b) => b.cached - a.cached)
   if (best === undefined) return undefined

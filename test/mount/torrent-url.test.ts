@@ -197,3 +197,22 @@ test(
     assert.match(await run('evict', path), / 0 B of 87\.9 KiB cached\n$/)
   },
 )
+
+test(
+  'a torrent that turned out to be of something else is not read on from the pages of the kernel',
+  LIMIT,
+  async (t) => {
+    const { world, repository, peer, magnet } = await album(t)
+    const wrongKey = `SHA256E-s${one.length}--${'0'.repeat(64)}.bin`
+    await world.annex('a', 'fromkey', '--force', wrongKey, 'wrong.bin')
+    await world.annex('a', 'registerurl', wrongKey, magnet)
+    await world.git('a', 'commit', '--quiet', '-m', 'a torrent of something else')
+    const options = ['--allow-address', '127.0.0.0/8', '--peer', peer.address]
+    const mount = await mountSession(t, [repository], { options })
+    const path = join(mount.path, 'wrong.bin')
+    // All of it has to be there before it can be compared with the key.
+    await readFile(path).catch(() => undefined)
+    await mount.logged(/does not hold its content/)
+    await assert.rejects(readFile(path), { code: 'EIO' })
+  },
+)
