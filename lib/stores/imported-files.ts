@@ -58,8 +58,9 @@ async function contentIdentifiers(annex: AnnexRepository, key: Key, remote: Anne
   const text = (await annex.stateOf(key, '.log.cid')).get(remote.configUuid ?? remote.uuid)
   return (text ?? '').split(':').flatMap((word) => {
     const plain = word.startsWith('!') ? Buffer.from(word.slice(1), 'base64').toString('latin1') : word
-    const match = /^\d+ (\d+) (\d+)(?: (\d+))?$/.exec(plain)
-    return match === null ? [] : [`${match[1]} ${match[2]} ${Number(match[3] ?? 0)}`]
+    // The digits of the seconds' fraction, without zeros at their end.
+    const match = /^\d+ (\d+) (\d+)(?: (\d{0,9}))?$/.exec(plain)
+    return match === null ? [] : [`${match[1]} ${match[2]} ${Number((match[3] ?? '').padEnd(9, '0'))}`]
   })
 }
 

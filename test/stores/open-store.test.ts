@@ -238,17 +238,37 @@ test(
   },
 )
 
-test('imported files that have changed since are not read', { timeout: 180_000 }, async (t) => {
+/** A file of a folder that git-annex imported, last written at `time` (or now). */
+async function imported(t: TestContext, time?: string): Promise<{ world: AnnexWorld; key: Key }> {
   const world = await annexWorld(t)
   await world.repository('r')
   await world.git('r', 'commit', '--quiet', '--allow-empty', '-m', 'start')
   await world.write('.', 'd/sub/f', CONTENT)
+  if (time !== undefined) await world.run('.', 'touch', ['-d', time, 'd/sub/f'])
   const settings = ['type=directory', 'directory=../d', 'encryption=none', 'importtree=yes', 'exporttree=yes']
   await world.annex('r', 'initremote', '--quiet', 'd', ...settings)
   await world.annex('r', 'import', '--quiet', 'main', '--from', 'd')
   await world.git('r', 'merge', '--quiet', '--allow-unrelated-histories', 'd/main')
   const key = parseKey(await world.annex('r', 'lookupkey', 'sub/f'))
   assert.ok(key)
+  return { world, key }
+}
+
+for (const [when, time] of [
+  ['at a full second', '2026-11-01 10:00:00'],
+  ['with a few digits behind the second', '2026-11-01 10:00:00.0123'],
+] as const) {
+  test(`a file that was imported as written ${when} is read`, { timeout: 180_000 }, async (t) => {
+    const { world, key } = await imported(t, time)
+    const { find } = await opened(t, world, 'r')
+    assert.equal(await reads(await find(key), 'd (directory)'), true)
+    await world.run('.', 'touch', ['-d', '2026-11-01 10:00:00.00123', 'd/sub/f'])
+    await assert.rejects(reads(await find(key), 'd (directory)'), { code: 'CORRUPT' })
+  })
+}
+
+test('imported files that have changed since are not read', { timeout: 180_000 }, async (t) => {
+  const { world, key } = await imported(t)
   const { find } = await opened(t, world, 'r')
   assert.equal(await reads(await find(key), 'd (directory)'), true)
   // Moved with its time: still the same. Written again: something else.
