@@ -107,8 +107,7 @@ export async function torrentsForKey({
   const urls = (await annex.urls(key)).slice(0, MOST_URLS).map(parseRecordedUrl)
   const torrents = urls.filter((one) => one.kind === 'torrent')
   if (torrents.length === 0) return []
-  const remotes = await annex.remotes()
-  return remotes.some(({ uuid, ignore }) => uuid === BITTORRENT_UUID && ignore) ? [] : torrents
+  return unwantedUrls(await annex.remotes(), BITTORRENT_UUID) === undefined ? torrents : []
 }
 
 async function remoteSources(
