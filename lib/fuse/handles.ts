@@ -12,6 +12,8 @@ export interface Handle {
   readonly failures: Failures
   /** Reads in a row that were served from the cache at once. */
   served: number
+  /** A descriptor of it was closed; mostly the only one, so that its release is on its way. */
+  flushed: boolean
 }
 
 /**

@@ -137,7 +137,9 @@ export class Operations {
       flush: (signal, _path, number) => {
         signal(0)
         const handle = this.#handles.get(number)
-        if (handle !== undefined) this.#orphans.flushed(handle)
+        if (handle === undefined || handle.flushed) return
+        handle.flushed = true
+        handle.pin.flushed += 1
       },
       release: (signal, path, number) => {
         signal(0)
@@ -229,6 +231,7 @@ export class Operations {
   }
 
   async #openOnce(path: string): Promise<number> {
+    await this.#closing(path)
     const node = this.#pins.get(path)?.node ?? (await this.#fileAt(path))
     const pin = this.#pins.take(path, this.#pins.get(path)?.node ?? node)
     // What it shows while it is open, only we know.
@@ -251,6 +254,21 @@ export class Operations {
     }
   }
 
+  /**
+   * Waits a moment where a path shows something else by now, and all who have it open have closed it: the kernel tells us so
+   * after it has told them, and what they had must not be read by who opens the path afterwards.
+   */
+  async #closing(path: string): Promise<void> {
+    const pin = this.#pins.get(path)
+    if (pin === undefined || pin.flushed < pin.handles) return
+    const found = this.#volume.lookup(path, this.#deadlines.signal)
+    const node = found instanceof Promise ? await this.#deadlines.run(`looking up ${path}`, () => found) : found
+    if (node?.kind === 'file' && node.content.id === pin.node.content.id) return
+    for (let tries = 0; tries < RELEASE_TRIES && this.#pins.get(path) === pin; tries++) {
+      await this.#deadlines.wait(RELEASE_PAUSE)
+    }
+  }
+
   /** Lets the kernel forget another size, and gives the open file its number. */
   async #opened(pin: Pin, file: OpenFile): Promise<number> {
     if (!this.#pins.found(pin, file.contentId, file.size)) {
@@ -264,7 +282,7 @@ export class Operations {
     if (remaining > 0) await this.#deadlines.wait(remaining)
     await this.#pins.turn(pin)
     if (this.#deadlines.stopped) throw new AnnexfsError('ABORTED', 'the file system is being unmounted')
-    return this.#handles.add({ file, pin, waiting: new Set(), failures: new Failures(), served: 0 })
+    return this.#handles.add({ file, pin, waiting: new Set(), failures: new Failures(), served: 0, flushed: false })
   }
 
   async #fileAt(path: string): Promise<FileNode<Content>> {
@@ -280,7 +298,7 @@ export class Operations {
     const handle = this.#handles.remove(number)
     if (handle === undefined) return
     for (const read of handle.waiting) read.abort(new AnnexfsError('ABORTED', 'the file was closed'))
-    this.#pins.release(handle.pin)
+    this.#pins.release(handle.pin, handle.flushed)
     this.#close(handle.file, path)
   }
 

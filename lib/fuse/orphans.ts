@@ -19,7 +19,6 @@ export class Orphans {
   readonly #log: Log
   readonly #others: boolean
   readonly #handles: () => Iterable<Handle>
-  readonly #flushed = new WeakSet<Handle>()
   /** Had reads waiting at the last look. */
   #before = new Set<Handle>()
   #timer: NodeJS.Timeout | undefined
@@ -30,11 +29,6 @@ export class Orphans {
     this.#log = options.log
     this.#others = options.others
     this.#handles = options.handles
-  }
-
-  /** A descriptor of this file was closed. */
-  flushed(handle: Handle): void {
-    this.#flushed.add(handle)
   }
 
   /** A read waits. */
@@ -56,7 +50,7 @@ export class Orphans {
       const slow = Array.from(waiting).filter((handle) => this.#before.has(handle))
       this.#before = waiting
       if (waiting.size === 0) this.stop()
-      if (slow.some((handle) => this.#flushed.has(handle)) || (slow.length > 0 && (await someAreDying()))) {
+      if (slow.some((handle) => handle.flushed) || (slow.length > 0 && (await someAreDying()))) {
         await this.#endOrphans(slow)
       }
     } catch (error) {
@@ -70,7 +64,7 @@ export class Orphans {
     const holders = await holdersOf(new Set(slow.map((handle) => handle.pin.path)), this.#others)
     for (const handle of slow) {
       const { alive, dying } = holders.get(handle.pin.path) ?? { alive: 1, dying: 0 }
-      if (alive > 0 || (dying === 0 && !this.#flushed.has(handle))) continue
+      if (alive > 0 || (dying === 0 && !handle.flushed)) continue
       for (const read of handle.waiting) {
         read.abort(new AnnexfsError('ABORTED', 'nobody who has the file open is alive any more'))
       }

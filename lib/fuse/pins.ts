@@ -46,15 +46,17 @@ export class Pins {
   take(path: string, node: FileNode<Content>): Pin {
     let pin = this.#pins.get(path)
     if (pin === undefined) {
-      pin = { path, node, handles: 0, contentId: undefined, size: node.size, settling: 0, gate: undefined }
+      pin = { path, node, handles: 0, flushed: 0, contentId: undefined, size: node.size, settling: 0, gate: undefined }
       this.#pins.set(path, pin)
     }
     pin.handles += 1
     return pin
   }
 
-  release(pin: Pin): void {
+  /** @param flushed a descriptor of the handle was closed before. */
+  release(pin: Pin, flushed = false): void {
     pin.handles -= 1
+    if (flushed) pin.flushed -= 1
     pin.gate?.open()
     if (pin.handles === 0) this.#pins.delete(pin.path)
   }
@@ -110,6 +112,8 @@ export interface Pin {
   readonly path: string
   readonly node: FileNode<Content>
   handles: number
+  /** Those of them of which a descriptor was closed. */
+  flushed: number
   /** Of the first handle, once it is open. */
   contentId: string | undefined
   /** Learned at open where the node does not say. */

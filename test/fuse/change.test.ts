@@ -5,9 +5,11 @@ import { open, readFile, stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Operations } from '../../lib/fuse/operations.js'
+import { silentLog } from '../../lib/log/log.js'
 import { mountInChild } from '../support/mount.js'
 import { until } from '../support/peers.js'
-import { bytesOf } from './memory-volume.js'
+import { bytesOf, MemoryVolume } from './memory-volume.js'
 
 const MEMORY = new URL('./memory-module.js', import.meta.url)
 const SIZE = 300_000
@@ -169,4 +171,37 @@ test('a content that shrinks or grows is read at its new length', { timeout: 180
       await file.close()
     }
   }
+})
+
+test('who opens a file that has changed waits for the release of what was closed before, and reads the new content', async () => {
+  const volume = new MemoryVolume({ '/f': { size: 10, seed: 1 } })
+  const gauge = { started: () => undefined, ended: () => undefined }
+  const { handlers } = new Operations(volume, { readTimeout: 5_000, allowOther: false, log: silentLog, gauge })
+  const opened = (): Promise<number> =>
+    new Promise((resolve, reject) => {
+      handlers.open(
+        (result, number) => (number === undefined ? reject(new Error(`errno ${result}`)) : resolve(number)),
+        '/f',
+        0,
+      )
+    })
+  const none = (): void => undefined
+  const first = await opened()
+  handlers.flush(none, '/f', first)
+  volume.set('/f', { size: 300, seed: 2 })
+  const opening = opened()
+  // On a busy machine the release comes after the next open, though it was sent before.
+  setImmediate(() => handlers.release(none, '/f', first))
+  const second = await opening
+  const view = Buffer.alloc(400)
+  const count = await new Promise<number>((resolve) => handlers.read(resolve, '/f', second, view, 400, 0, 0))
+  assert.deepEqual(view.subarray(0, Math.max(0, count)), bytesOf(2, 0, 300))
+  handlers.release(none, '/f', second)
+  // One that is open goes on showing what it has.
+  const third = await opened()
+  volume.set('/f', { size: 20, seed: 3 })
+  const beside = await opened()
+  const again = await new Promise<number>((resolve) => handlers.read(resolve, '/f', beside, view, 400, 0, 0))
+  assert.equal(again, 300)
+  for (const number of [third, beside]) handlers.release(none, '/f', number)
 })
