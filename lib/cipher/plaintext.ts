@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, statfs, unlink, type FileHandle } from 'node:fs/promises'
+import { mkdir, open, unlink, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
+import { freeSpace } from '../cache/free-space.js'
 import type { Scratch } from '../cache/scratch.js'
 import { AnnexfsError, reasonOf, throwIfAborted } from '../errors.js'
 import { checkInside } from '../sources/range.js'
@@ -185,8 +186,7 @@ async function fileInCache(scratch: Scratch, size: Bytes): Promise<OpenFile> {
 async function privateFile(folder: string, size: Bytes): Promise<FileHandle> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    const { bavail, bsize } = await statfs(folder)
-    if (bavail * bsize < size + DISK_FLOOR) {
+    if ((await freeSpace(folder)) < size + DISK_FLOOR) {
       throw new AnnexfsError('SYSTEM', `decrypting needs ${size} bytes in ${folder}, where there are not as many free`)
     }
     const path = join(folder, `plain-${randomUUID()}`)

@@ -13,7 +13,7 @@ import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { native } from '../cache/native.js'
-import { AnnexfsError, reasonOf, systemCode } from '../errors.js'
+import { AnnexfsError, isAnnexfsError, reasonOf, systemCode } from '../errors.js'
 import type { Log } from '../log/log.js'
 import type { Milliseconds } from '../space/space.js'
 import { Connection } from './connection.js'
@@ -110,7 +110,8 @@ async function takeLockWithin(patience: Milliseconds, path: string, socket: stri
     try {
       return takeLock(path, socket)
     } catch (error) {
-      if (performance.now() >= end) throw error
+      // Whatever else is wrong will not pass.
+      if (!isAnnexfsError(error) || performance.now() >= end) throw error
       await sleep(LOOK_EVERY)
     }
   }

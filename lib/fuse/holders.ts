@@ -72,8 +72,8 @@ function openBy(pid: string, paths: ReadonlySet<string>): string[] {
   return Array.from(paths).filter((path) => targets.some((target) => target.endsWith(path)))
 }
 
-/** Empty when the descriptor was closed meanwhile. */
-function targetOf(link: string): string {
+/** Where a link of /proc leads; empty when the descriptor was closed meanwhile. */
+export function targetOf(link: string): string {
   try {
     return readlinkSync(link)
   } catch (error) {

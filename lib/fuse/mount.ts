@@ -95,14 +95,14 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
     nonEmpty: !mountpoint.empty,
     maxBackground: FIXED,
   })
-  const others = await openDevices()
+  const others = openDevices()
   const native = createNative(mountpoint.path, text, operations.handlers)
   const entry = await start(native.fuse, mountpoint, options.allowOther)
-  const device = (await openDevices()).find((one) => !others.includes(one))
+  const device = openDevices().find((one) => !others.includes(one))
   const parent = await folderId(dirname(entry.mountpoint))
   /** The kernel gives all that the mount table says of this mount to the next one that is made at its place. */
-  const present = async (): Promise<MountEntry | undefined> =>
-    device === undefined || (await isOpen(device)) ? presentEntry(entry, parent) : undefined
+  const isHeld = (): boolean => device === undefined || isOpen(device)
+  const present = async (): Promise<MountEntry | undefined> => (isHeld() ? presentEntry(entry, parent) : undefined)
   if (controlled) {
     background = await openMaxBackground(entry.device, log)
     await limit.begin()
@@ -110,8 +110,7 @@ export async function mountVolume(volume: Volume, options: MountOptions): Promis
   await raiseReadAhead(entry.device, options.readAheadKiB ?? READ_AHEAD_KIB, log)
   log.debug('mounted', { mountpoint: mountpoint.path, options: text, device: entry.device })
 
-  const isServed = async (): Promise<boolean | undefined> =>
-    device === undefined || (await isOpen(device)) ? isConnected(entry.device) : false
+  const isServed = async (): Promise<boolean | undefined> => (isHeld() ? isConnected(entry.device) : false)
 
   let finish: () => void = () => undefined
   const closed = new Promise<void>((resolve) => {

@@ -261,8 +261,7 @@ export class Operations {
   async #closing(path: string): Promise<void> {
     const pin = this.#pins.get(path)
     if (pin === undefined || pin.flushed < pin.handles) return
-    const found = this.#volume.lookup(path, this.#deadlines.signal)
-    const node = found instanceof Promise ? await this.#deadlines.run(`looking up ${path}`, () => found) : found
+    const node = await this.#nodeAt(path)
     if (node?.kind === 'file' && node.content.id === pin.node.content.id) return
     for (let tries = 0; tries < RELEASE_TRIES && this.#pins.get(path) === pin; tries++) {
       await this.#deadlines.wait(RELEASE_PAUSE)
@@ -285,9 +284,13 @@ export class Operations {
     return this.#handles.add({ file, pin, waiting: new Set(), failures: new Failures(), served: 0, flushed: false })
   }
 
-  async #fileAt(path: string): Promise<FileNode<Content>> {
+  async #nodeAt(path: string): Promise<Node<Content> | undefined> {
     const found = this.#volume.lookup(path, this.#deadlines.signal)
-    const node = found instanceof Promise ? await this.#deadlines.run(`looking up ${path}`, () => found) : found
+    return found instanceof Promise ? this.#deadlines.run(`looking up ${path}`, () => found) : found
+  }
+
+  async #fileAt(path: string): Promise<FileNode<Content>> {
+    const node = await this.#nodeAt(path)
     if (node === undefined) throw new AnnexfsError('NOT_FOUND', 'no such file')
     if (node.kind === 'file') return node
     throw new AnnexfsError(node.kind === 'dir' ? 'IS_A_DIRECTORY' : 'INVALID', 'not a file')

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { AnnexfsError } from '../../lib/errors.js'
 import { textLog } from '../../lib/log/log.js'
 import { stationOf } from '../../lib/status/station.js'
@@ -43,6 +43,17 @@ async function retrievals(made: RemoteWorld): Promise<number> {
   return (await made.notes()).filter((note) => note.startsWith('retrieve')).length
 }
 
+/** A repository whose file has gone to a toy remote with these settings. */
+async function movedToToy(t: TestContext, settings: readonly string[]): Promise<RemoteWorld> {
+  const made = await toyWorld(t, content)
+  const { world } = made
+  const where = ['type=external', 'externaltype=toy', `directory=${join(world.folder, 'toy')}`]
+  await world.annex('repo', 'initremote', 'toy', ...where, ...settings)
+  await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
+  await world.annex('repo', 'drop', '--quiet', '--force', 'f')
+  return made
+}
+
 const KINDS: readonly (readonly [name: string, settings: readonly string[], mostRetrievals: number])[] = [
   ['whole keys', ['encryption=none'], 1],
   ['in the order that it is written', ['encryption=none', 'mode=ordered,slow=0.01'], 1],
@@ -52,12 +63,8 @@ const KINDS: readonly (readonly [name: string, settings: readonly string[], most
 
 for (const [name, settings, most] of KINDS) {
   test(`a file that only an external remote has is read through the engine: ${name}`, LIMIT, async (t) => {
-    const made = await toyWorld(t, content)
+    const made = await movedToToy(t, settings)
     const { world } = made
-    const where = ['type=external', 'externaltype=toy', `directory=${join(world.folder, 'toy')}`]
-    await world.annex('repo', 'initremote', 'toy', ...where, ...settings)
-    await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
-    await world.annex('repo', 'drop', '--quiet', '--force', 'f')
     await rm(join(world.folder, 'toy', '.log'))
     const engine = await engineFor(t, join(world.folder, 'repo'))
     assert.ok((await readFrom(engine, 2 * MIB + 5)).equals(content.subarray(2 * MIB + 5, 2 * MIB + 1005)))
@@ -80,12 +87,7 @@ for (const [name, settings, coming] of COMING) {
     `a read that waits for a whole transfer says how far that is: content that is given ${name}`,
     LIMIT,
     async (t) => {
-      const made = await toyWorld(t, content)
-      const { world } = made
-      const where = ['type=external', 'externaltype=toy', `directory=${join(world.folder, 'toy')}`]
-      await world.annex('repo', 'initremote', 'toy', ...where, ...settings)
-      await world.annex('repo', 'copy', '--quiet', '--to', 'toy', 'f')
-      await world.annex('repo', 'drop', '--quiet', '--force', 'f')
+      const { world } = await movedToToy(t, settings)
       const lines: string[] = []
       const log = textLog('info', (line) => lines.push(line))
       const engine = await engineFor(t, join(world.folder, 'repo'), { readahead: 0, log })
